@@ -1,0 +1,1 @@
+//! HTTP in, mutations out, rows read.

@@ -1,0 +1,35 @@
+//! Shapes: records on the log, rows in a shard, and what names them.
+//!
+//! Pure values with their encodings. Not here: I/O, async, clocks, randomness.
+//! Invariant: bytes from outside are decoded once, into types that cannot hold what is invalid.
+
+mod control;
+mod flush;
+mod ids;
+pub mod json;
+mod key;
+pub mod limits;
+mod mutation;
+mod outcome;
+mod plain;
+mod raw;
+mod record;
+mod refusal;
+mod row;
+mod topology;
+mod wire;
+
+pub use control::{Claim, Control, ControlOp, KeyMissing, Keyring};
+pub use flush::{DeadLetter, Flush, Operation, Seen, SeenInvalid, Watermark};
+pub use ids::{Generation, LogId, Offset, PartitionId, Position, PositionInvalid, UnixMillis, Version};
+pub use json::JsonInvalid;
+pub use key::{KeyInvalid, RecordKey, Tenant, partition_of};
+pub use mutation::{
+    CONTENT_TYPE_DEFAULT, Conditions, Expiry, Fingerprint, IdHash, Mutation, MutationId, Op, TtlMode,
+};
+pub use outcome::{Effect, Exception, Outcome, OutcomeInvalid, OutcomeRange, Rejected, Rejection};
+pub use raw::{Digest, FORMAT_RECORD, HEADER_FORMAT, HEADER_MAC, Raw, Received};
+pub use record::{DecodeError, Decoder, Record, decode_mutation_bytes};
+pub use refusal::{Reason as DeadReason, Refusal};
+pub use row::{Created, Row, Upsert};
+pub use topology::{Shard, SkipTime, Topology, TopologyInvalid};

@@ -1,0 +1,1 @@
+//! What is due becomes Sweep and Purge records.

@@ -1,0 +1,1 @@
+//! One loop per shard: read, fold, apply.
