@@ -1,0 +1,198 @@
+//! The few file operations that the local log is made of, in one place, so that a test can watch and fail each.
+//!
+//! Not here: what the bytes mean. Invariant: a file is only ever written through its [`File`], at explicit positions.
+
+use std::{
+    fs, io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+
+/// One operation that changes something, or makes a change durable.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "only tests look inside"))]
+pub(crate) enum Op<'a> {
+    /// A new, empty file.
+    Create(&'a Path),
+    /// Bytes at a position.
+    Write(&'a Path, u64, &'a [u8]),
+    /// The bytes of a file and its length become durable.
+    Sync(&'a Path),
+    /// A file gets this length; what is added is zero.
+    SetLen(&'a Path, u64),
+    /// A file is at least this long and has the disk space for it; what is added is zero.
+    Allocate(&'a Path, u64),
+    /// A file gets another name.
+    Rename(&'a Path, &'a Path),
+    /// The names in a folder become durable.
+    SyncDir(&'a Path),
+    /// A name goes away.
+    Remove(&'a Path),
+}
+
+/// What a test wants to happen instead of an operation.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// It fails and changes nothing.
+    Fail(io::Error),
+    /// A write leaves this many of its bytes, then fails.
+    Torn(usize, io::Error),
+}
+
+#[cfg(test)]
+type Watch = std::sync::Arc<dyn Fn(&Op<'_>) -> Option<Fault> + Send + Sync>;
+
+/// Where tests hook in. Empty, and free, otherwise.
+#[derive(Clone, Default)]
+pub(crate) struct Files {
+    #[cfg(test)]
+    watch: Option<Watch>,
+}
+
+impl Files {
+    /// Calls `watch` before every operation.
+    #[cfg(test)]
+    pub(crate) fn watched(watch: impl Fn(&Op<'_>) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        Self { watch: Some(std::sync::Arc::new(watch)) }
+    }
+
+    #[cfg(test)]
+    fn before(&self, op: &Op<'_>, torn: impl FnOnce(usize)) -> io::Result<()> {
+        match self.watch.as_ref().and_then(|watch| watch(op)) {
+            None => Ok(()),
+            Some(Fault::Fail(error)) => Err(error),
+            Some(Fault::Torn(length, error)) => {
+                torn(length);
+                Err(error)
+            }
+        }
+    }
+
+    #[cfg(not(test))]
+    #[inline]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests make it fail")]
+    fn before(&self, _op: &Op<'_>, _torn: impl FnOnce(usize)) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A new file to read and write; fails when the name is taken.
+    pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
+        self.before(&Op::Create(path), |_| ())?;
+        let file = fs::File::options().read(true).write(true).create_new(true).open(path)?;
+        Ok(File { file, path: path.to_owned(), files: self.clone() })
+    }
+
+    /// A file that is there, to read and write.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+        let file = fs::File::options().read(true).write(true).open(path)?;
+        Ok(File { file, path: path.to_owned(), files: self.clone() })
+    }
+
+    /// Renames a file, and makes its new name durable.
+    pub(crate) fn rename(&self, from: &Path, to: &Path, dir: &Path) -> io::Result<()> {
+        self.before(&Op::Rename(from, to), |_| ())?;
+        fs::rename(from, to)?;
+        self.sync_dir(dir)
+    }
+
+    /// Removes a file, and makes that durable.
+    pub(crate) fn remove(&self, path: &Path, dir: &Path) -> io::Result<()> {
+        self.before(&Op::Remove(path), |_| ())?;
+        fs::remove_file(path)?;
+        self.sync_dir(dir)
+    }
+
+    /// Makes the names in a folder durable.
+    pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.before(&Op::SyncDir(dir), |_| ())?;
+        fs::File::open(dir)?.sync_all()
+    }
+}
+
+/// An open file that knows its name as it was opened.
+pub(crate) struct File {
+    file: fs::File,
+    path: PathBuf,
+    files: Files,
+}
+
+impl File {
+    /// Its name, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// After a rename.
+    pub(crate) fn renamed(mut self, path: PathBuf) -> Self {
+        self.path = path;
+        self
+    }
+
+    /// Its length in bytes, preallocated space included.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Writes all bytes at a position.
+    pub(crate) fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.files.before(&Op::Write(&self.path, position, bytes), |length| {
+            drop(self.file.write_all_at(bytes.get(..length).unwrap_or(bytes), position));
+        })?;
+        self.file.write_all_at(bytes, position)
+    }
+
+    /// fdatasync: bytes and length are durable. After an error nothing is known; never call it again for the
+    /// same bytes.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.files.before(&Op::Sync(&self.path), |_| ())?;
+        self.file.sync_data()
+    }
+
+    /// fsync: as [`File::sync`], for a file that is new.
+    pub(crate) fn sync_all(&self) -> io::Result<()> {
+        self.files.before(&Op::Sync(&self.path), |_| ())?;
+        self.file.sync_all()
+    }
+
+    /// Cuts or extends.
+    pub(crate) fn set_len(&self, length: u64) -> io::Result<()> {
+        self.files.before(&Op::SetLen(&self.path, length), |_| ())?;
+        self.file.set_len(length)
+    }
+
+    /// Reserves disk space up to a length, so that no write up to there finds the disk full.
+    pub(crate) fn allocate(&self, length: u64) -> io::Result<()> {
+        self.files.before(&Op::Allocate(&self.path, length), |_| ())?;
+        match fallocate(&self.file, FallocateFlags::empty(), 0, length) {
+            Ok(()) => Ok(()),
+            // A file system without it: the space is found when it is written.
+            Err(Errno::OPNOTSUPP) => self.file.set_len(length),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Fills `bytes` from a position; an early end is an error.
+    pub(crate) fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, position)
+    }
+
+    /// As [`File::read_at`], but only when all of it is in memory; whether it was.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn read_cached_at(&self, bytes: &mut [u8], position: u64) -> bool {
+        use rustix::io::{ReadWriteFlags, preadv2};
+        let length = bytes.len();
+        preadv2(&self.file, &mut [io::IoSliceMut::new(bytes)], position, ReadWriteFlags::NOWAIT) == Ok(length)
+    }
+
+    /// Nothing can be known to be in memory.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn read_cached_at(&self, _bytes: &mut [u8], _position: u64) -> bool {
+        false
+    }
+}
