@@ -25,10 +25,8 @@ pub struct StateInvalid;
 impl State {
     /// The state at a copy's watermark, with the ids that the copy has seen (any order; old ones do no harm).
     pub fn new(watermark: Watermark, seen: Vec<Seen>) -> Result<Self, StateInvalid> {
-        let claim = match watermark.claim.is_empty() {
-            true => None,
-            false => Some(Claim::decode(watermark.claim.clone()).ok_or(StateInvalid)?),
-        };
+        let encoded = Some(watermark.claim.clone()).filter(|claim| !claim.is_empty());
+        let claim = encoded.map(|claim| Claim::decode(claim).ok_or(StateInvalid)).transpose()?;
         let mut window = Window::default();
         window.extend(seen);
         window.forget(watermark.applied);

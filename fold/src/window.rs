@@ -26,7 +26,11 @@ impl Window {
         for one in seen {
             self.by_hash
                 .entry(one.hash)
-                .and_modify(|known| if known.offset < one.offset { *known = one })
+                .and_modify(|known| {
+                    if known.offset < one.offset {
+                        *known = one;
+                    }
+                })
                 .or_insert(one);
             self.by_offset.push_back(one);
         }

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
-use crate::{Generation, LogId, Offset, PartitionId};
+use crate::{Generation, IdHash, LogId, Offset, PartitionId};
 
 /// A control record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,14 @@ pub struct Control {
     pub mac_key_id: u32,
     /// What it says.
     pub op: ControlOp,
+}
+
+impl Control {
+    /// What the duplicate window knows it by: the first 16 bytes of SHA-256 over its id.
+    pub fn id_hash(&self) -> IdHash {
+        let hash = Sha256::digest(self.id);
+        IdHash(*hash.first_chunk().expect("SHA-256 has 32 bytes"))
+    }
 }
 
 /// What a control record says.
@@ -107,6 +115,11 @@ impl Keyring {
     /// The key that makes new MACs.
     pub fn current(&self) -> u32 {
         self.current
+    }
+
+    /// Whether key `id` is in the ring.
+    pub fn holds(&self, id: u32) -> Result<(), KeyMissing> {
+        self.keys.get(&id).map(drop).ok_or(KeyMissing { id })
     }
 
     /// The MAC of a control record's value by key `id`.

@@ -8,7 +8,7 @@ use std::{collections::HashSet, fmt};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::limits::JSON_DEPTH_MAX;
+use crate::limits::{JSON_DEPTH_MAX, JSON_PATCH_OPERATIONS_MAX};
 
 /// What is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,9 @@ pub fn check_patch(text: &[u8]) -> Result<(), JsonInvalid> {
     let Value::Array(operations) = value else {
         return Err(JsonInvalid::new("", "a JSON Patch is an array"));
     };
+    if operations.len() > JSON_PATCH_OPERATIONS_MAX {
+        return Err(JsonInvalid::new("", "a JSON Patch has at most 1000 operations"));
+    }
     operations.iter().enumerate().try_for_each(|(index, operation)| {
         check_operation(operation)
             .map_err(|(member, message)| JsonInvalid::new(format!("/{index}{member}"), message))

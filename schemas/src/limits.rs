@@ -24,6 +24,8 @@ pub const TTL_MS_MAX: u64 = 315_576_000_000;
 pub const EXPIRES_AT_MS_MAX: i64 = 253_402_300_799_999;
 /// Deepest nesting of a JSON patch.
 pub const JSON_DEPTH_MAX: usize = 64;
+/// Most operations in one JSON Patch.
+pub const JSON_PATCH_OPERATIONS_MAX: usize = 1000;
 /// Largest result that travels in an outcome, bytes.
 pub const RESULT_BYTES_MAX: usize = 4096;
 /// Largest outcome record; a larger one is split.

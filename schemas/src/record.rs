@@ -210,13 +210,17 @@ impl Decoder {
             return Err(forged("it was made for another place in the log"));
         }
         let id = mutation_id(&message.id, false)?.ok_or_else(|| forged("it has no id"))?;
+        let op = message.op.and_then(control_op_in).ok_or_else(|| forged("it says nothing that is known"))?;
+        if let ControlOp::Claim(claim) = &op {
+            self.keyring.holds(claim.mac_key_id).map_err(DecodeError::KeyMissing)?;
+        }
         Ok(Control {
             id: id.bytes,
             log_id: self.log_id,
             partition: self.partition,
             end_seen: Offset(control.end_seen),
             mac_key_id: control.mac_key_id,
-            op: message.op.and_then(control_op_in).ok_or_else(|| forged("it says nothing that is known"))?,
+            op,
         })
     }
 }
