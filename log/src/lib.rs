@@ -6,6 +6,7 @@
 mod clock;
 mod error;
 pub mod local;
+mod outcomes;
 
 use std::{
     pin::Pin,
@@ -17,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use clock::{Clock, Manual};
 pub use error::{Cause, Error};
+pub use outcomes::{Heard, OUTCOME_RANGES_MAX, Outcomes, Subscription};
 
 /// A partitioned log. A clone is the same log.
 #[derive(Clone, Debug)]
