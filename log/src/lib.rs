@@ -4,6 +4,7 @@
 //! Invariant: an acked record is durable, is readable from its ack on, and keeps its offset for ever.
 
 mod clock;
+mod control;
 mod error;
 pub mod local;
 mod outcomes;
@@ -17,6 +18,7 @@ use millpond_schemas::{Offset, PartitionId, Raw, Received, UnixMillis};
 use tokio::sync::{oneshot, watch};
 
 pub use clock::{Clock, Manual};
+pub use control::{Topologies, genesis};
 pub use error::{Cause, Error};
 pub use outcomes::{Heard, OUTCOME_RANGES_MAX, Outcomes, Subscription};
 

@@ -30,6 +30,8 @@ pub(super) struct Appender {
     /// None after a failure, until it is cut and opened anew.
     file: Option<Arc<File>>,
     file_bytes: u64,
+    /// The next segment may have its name already, whatever was reported: nothing may be added to this one.
+    full: bool,
     /// Behind the last synced byte.
     cursor: Cursor,
     encoder: Encoder,
@@ -65,6 +67,7 @@ impl Appender {
         Ok(Self {
             file_bytes: file.len()?,
             encoder: Encoder::new(header.first.len()),
+            full: false,
             started: Moment::of(&shared.options.clock),
             file: Some(file),
             header,
@@ -134,7 +137,7 @@ impl Appender {
             Some(file) => Arc::clone(file),
             None => self.mend().map_err(|e| Error::unavailable("a failed write is not cleared away", e))?,
         };
-        if self.cursor.position + self.encoder.length() <= self.file_bytes {
+        if !self.full && self.cursor.position + self.encoder.length() <= self.file_bytes {
             return Ok(file);
         }
         self.roll(&file).map_err(|e| Error::unavailable("it could not make a segment", e))
@@ -162,6 +165,7 @@ impl Appender {
             time: self.cursor.time,
             first: self.cursor.next.clone(),
         };
+        self.full = true;
         let least = segment_header_bytes(header.first.len()) as u64 + self.encoder.length();
         let file_bytes = least.max(self.shared.options.segment_bytes);
         let file = segment::create(&self.shared.files, &self.shared.dir, &header, file_bytes)?;
@@ -170,6 +174,7 @@ impl Appender {
         let used = self.cursor.position;
         (self.cursor, self.header, self.file_bytes) = (Cursor::at_start(&header), header, file_bytes);
         self.file = Some(Arc::clone(&file));
+        self.full = false;
         // Only gives back space.
         if let Err(error) = full.set_len(used) {
             tracing::warn!(%error, "a full segment keeps its unused space");

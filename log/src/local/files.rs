@@ -41,8 +41,8 @@ pub(crate) enum Op<'a> {
 pub(crate) enum Fault {
     /// It fails and changes nothing.
     Fail(io::Error),
-    /// A write leaves this many of its bytes, then fails.
-    Torn(usize, io::Error),
+    /// It seems to be done, and is not.
+    Skip,
 }
 
 #[cfg(test)]
@@ -62,30 +62,27 @@ impl Files {
         Self { watch: Some(std::sync::Arc::new(watch)) }
     }
 
+    /// Does an operation, unless a test wants something else.
     #[cfg(test)]
-    fn before(&self, op: &Op<'_>, torn: impl FnOnce(usize)) -> io::Result<()> {
+    fn run(&self, op: &Op<'_>, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         match self.watch.as_ref().and_then(|watch| watch(op)) {
-            None => Ok(()),
+            None => work(),
             Some(Fault::Fail(error)) => Err(error),
-            Some(Fault::Torn(length, error)) => {
-                torn(length);
-                Err(error)
-            }
+            Some(Fault::Skip) => Ok(()),
         }
     }
 
     #[cfg(not(test))]
     #[inline]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests make it fail")]
-    fn before(&self, _op: &Op<'_>, _torn: impl FnOnce(usize)) -> io::Result<()> {
-        Ok(())
+    #[expect(clippy::unused_self, reason = "tests hook in here")]
+    fn run(&self, _op: &Op<'_>, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        work()
     }
 
     /// A new file to read and write; fails when the name is taken.
     pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
-        self.before(&Op::Create(path), |_| ())?;
-        let file = fs::File::options().read(true).write(true).create_new(true).open(path)?;
-        Ok(File { file, path: path.to_owned(), files: self.clone() })
+        self.run(&Op::Create(path), || fs::File::create_new(path).map(drop))?;
+        self.open(path)
     }
 
     /// A file that is there, to read and write.
@@ -96,22 +93,19 @@ impl Files {
 
     /// Renames a file, and makes its new name durable.
     pub(crate) fn rename(&self, from: &Path, to: &Path, dir: &Path) -> io::Result<()> {
-        self.before(&Op::Rename(from, to), |_| ())?;
-        fs::rename(from, to)?;
+        self.run(&Op::Rename(from, to), || fs::rename(from, to))?;
         self.sync_dir(dir)
     }
 
     /// Removes a file, and makes that durable.
     pub(crate) fn remove(&self, path: &Path, dir: &Path) -> io::Result<()> {
-        self.before(&Op::Remove(path), |_| ())?;
-        fs::remove_file(path)?;
+        self.run(&Op::Remove(path), || fs::remove_file(path))?;
         self.sync_dir(dir)
     }
 
     /// Makes the names in a folder durable.
     pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.before(&Op::SyncDir(dir), |_| ())?;
-        fs::File::open(dir)?.sync_all()
+        self.run(&Op::SyncDir(dir), || fs::File::open(dir)?.sync_all())
     }
 }
 
@@ -141,40 +135,35 @@ impl File {
 
     /// Writes all bytes at a position.
     pub(crate) fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        self.files.before(&Op::Write(&self.path, position, bytes), |length| {
-            drop(self.file.write_all_at(bytes.get(..length).unwrap_or(bytes), position));
-        })?;
-        self.file.write_all_at(bytes, position)
+        let op = Op::Write(&self.path, position, bytes);
+        self.files.run(&op, || self.file.write_all_at(bytes, position))
     }
 
     /// fdatasync: bytes and length are durable. After an error nothing is known; never call it again for the
     /// same bytes.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.files.before(&Op::Sync(&self.path), |_| ())?;
-        self.file.sync_data()
+        self.files.run(&Op::Sync(&self.path), || self.file.sync_data())
     }
 
     /// fsync: as [`File::sync`], for a file that is new.
     pub(crate) fn sync_all(&self) -> io::Result<()> {
-        self.files.before(&Op::Sync(&self.path), |_| ())?;
-        self.file.sync_all()
+        self.files.run(&Op::Sync(&self.path), || self.file.sync_all())
     }
 
     /// Cuts or extends.
     pub(crate) fn set_len(&self, length: u64) -> io::Result<()> {
-        self.files.before(&Op::SetLen(&self.path, length), |_| ())?;
-        self.file.set_len(length)
+        self.files.run(&Op::SetLen(&self.path, length), || self.file.set_len(length))
     }
 
     /// Reserves disk space up to a length, so that no write up to there finds the disk full.
     pub(crate) fn allocate(&self, length: u64) -> io::Result<()> {
-        self.files.before(&Op::Allocate(&self.path, length), |_| ())?;
-        match fallocate(&self.file, FallocateFlags::empty(), 0, length) {
+        let allocate = || match fallocate(&self.file, FallocateFlags::empty(), 0, length) {
             Ok(()) => Ok(()),
             // A file system without it: the space is found when it is written.
             Err(Errno::OPNOTSUPP) => self.file.set_len(length),
             Err(error) => Err(error.into()),
-        }
+        };
+        self.files.run(&Op::Allocate(&self.path, length), allocate)
     }
 
     /// Fills `bytes` from a position; an early end is an error.

@@ -134,28 +134,28 @@ pub(super) fn recover(file: &File, header: &SegmentHeader, length: u64) -> Resul
     let file_bytes = file.len().map_err(reading)?;
     let mut index = Index::new(header.first.len());
     let mut cursor = Cursor::at_start(header);
-    let (mut group_bytes, mut last) = (Vec::new(), cursor.position);
+    let (mut bytes, mut last) = (Vec::new(), (cursor.position, Vec::new()));
     let torn = loop {
         let position = cursor.position;
         let group = match step(file, file_bytes, header.mark, position).map_err(reading)? {
             Step::Group(group) => group,
             Step::Bad(bad) => break bad,
         };
-        group_bytes.resize(group.length as usize, 0);
-        file.read_at(&mut group_bytes, position).map_err(reading)?;
-        if let Err(bad) = check_blocks(&group, &group_bytes) {
+        bytes.resize(group.length as usize, 0);
+        file.read_at(&mut bytes, position).map_err(reading)?;
+        if let Err(bad) = check_blocks(&group, &bytes) {
             break bad;
         }
         cursor.advance(&group, &mut index).map_err(|bad| corrupt(file.path(), position, bad))?;
-        last = position;
+        last.0 = position;
+        std::mem::swap(&mut last.1, &mut bytes);
     };
     let torn_bytes = match search(file, file_bytes, header.mark, cursor.position).map_err(reading)? {
         Tail::Zeros => 0,
         Tail::Torn => file_bytes - cursor.position,
         Tail::Group => return Err(corrupt(file.path(), cursor.position, torn)),
     };
-    group_bytes.truncate(usize::try_from(cursor.position - last).expect("it is a group's length"));
-    settle(file, &cursor, torn_bytes, length, (last, &group_bytes))
+    settle(file, &cursor, torn_bytes, length, (last.0, &last.1))
         .map_err(|source| Error::unavailable("it could not settle its last segment", source))?;
     Ok(Recovered { index, cursor, torn_bytes })
 }
