@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
             Err(DecodeError::KeyMissing(missing)) => return Err(Halt::KeyMissing(*missing)),
             Err(DecodeError::FormatUnknown(format)) => {
                 return match &self.claim {
-                    Some(claim) if claim.format_max >= *format => {
+                    Some(claim) if claim.format_max / 100 >= *format / 100 => {
                         Err(Halt::VersionUnknown { version: *format })
                     }
                     _ => Ok(Some(Refusal::new(

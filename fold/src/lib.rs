@@ -6,6 +6,7 @@
 mod cell;
 mod entry;
 mod fold;
+pub mod model;
 mod needs;
 mod operations;
 mod patch;
