@@ -16,6 +16,7 @@ mod raw;
 mod record;
 mod refusal;
 mod row;
+pub mod sql;
 mod topology;
 mod wire;
 
