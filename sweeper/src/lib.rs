@@ -1,1 +1,143 @@
-//! What is due becomes Sweep and Purge records.
+//! What is due becomes Sweep and Purge records. Deletes no row itself.
+//!
+//! Not here: expiry, which the fold judges by the record's own time; trimming.
+//! Invariant: any number of sweepers, none, or one with a wrong clock change nothing about the state at an offset.
+
+use std::{sync::Arc, time::Duration};
+
+use millpond_log::{Append, Clock, Log};
+use millpond_schemas::{
+    Control, ControlOp, Keyring, LogId, Offset, PartitionId, Topology, UnixMillis,
+    limits::{PURGE_GRACE_MS, SWEEP_ROWS_MAX},
+};
+use millpond_shard::{Due, Shard};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How the sweeper paces itself.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How often each partition is asked for what is due. Longer: tombstones come later; reads never show what has
+    /// expired anyway. Default 1 s.
+    pub interval: Duration,
+    /// The same while there is more to do. Default 100 ms.
+    pub interval_busy: Duration,
+    /// Most rows per Sweep or Purge, up to [`SWEEP_ROWS_MAX`]. More: longer flushes. Default 1,000.
+    pub rows_max: u32,
+    /// How old a tombstone is before a Purge is asked for; the Claim in force decides. Default 7 days.
+    pub purge_grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            interval_busy: Duration::from_millis(100),
+            rows_max: SWEEP_ROWS_MAX,
+            purge_grace: Duration::from_millis(PURGE_GRACE_MS),
+        }
+    }
+}
+
+/// What a sweeper stands on.
+pub struct Parts {
+    /// Its pace.
+    pub config: Config,
+    /// The mutations log.
+    pub log: Log,
+    /// Which shard holds which partition.
+    pub topology: watch::Receiver<Arc<Topology>>,
+    /// By index in the topology.
+    pub shards: Vec<Shard>,
+    /// For what may be due.
+    pub clock: Clock,
+    /// To sign control records.
+    pub keyring: Keyring,
+}
+
+/// Why one partition could not be swept this time; the next round tries again.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot read what is due")]
+    Shard(#[from] millpond_shard::Error),
+    #[error("cannot append a control record")]
+    Log(#[from] millpond_log::Error),
+}
+
+/// Sweeps until `shutdown` is cancelled.
+pub async fn run(parts: Parts, shutdown: CancellationToken) {
+    let partitions = parts.topology.borrow().partitions();
+    let mut asked = vec![Offset::NONE; partitions as usize];
+    loop {
+        let mut busy = false;
+        for (partition, asked) in (0..partitions).map(PartitionId).zip(&mut asked) {
+            match parts.round(partition, asked).await {
+                Ok(more) => busy |= more,
+                Err(error) => tracing::warn!(partition = partition.0, "not swept: {}", in_words(&error)),
+            }
+        }
+        let pause = if busy { parts.config.interval_busy } else { parts.config.interval };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+impl Parts {
+    /// Asks once for what is due in a partition. Whether there was anything, or the last request still waits.
+    async fn round(&self, partition: PartitionId, asked: &mut Offset) -> Result<bool, Error> {
+        let (log_id, shard) = {
+            let topology = self.topology.borrow();
+            (topology.log_id, topology.shard_of(partition).and_then(|index| self.shards.get(index)).cloned())
+        };
+        let Some(shard) = shard else { return Ok(false) };
+        let Some(watermark) = shard.watermark(partition).await? else { return Ok(false) };
+        if watermark.sealed {
+            return Ok(false);
+        }
+        if watermark.applied < *asked {
+            return Ok(true);
+        }
+        let now = self.clock.now();
+        let old = UnixMillis(
+            now.0.saturating_sub(i64::try_from(self.config.purge_grace.as_millis()).unwrap_or(i64::MAX)),
+        );
+        let rows_max = self.config.rows_max.clamp(1, SWEEP_ROWS_MAX);
+        let mut ops = Vec::new();
+        if !shard.due(partition, Due::Rows, now, 1).await?.is_empty() {
+            ops.push(ControlOp::Sweep { rows_max });
+        }
+        if !shard.due(partition, Due::Tombstones, old, 1).await?.is_empty() {
+            ops.push(ControlOp::Purge { rows_max });
+        }
+        if ops.is_empty() {
+            return Ok(false);
+        }
+        *asked = self.append(partition, log_id, ops).await?;
+        Ok(true)
+    }
+
+    async fn append(
+        &self,
+        partition: PartitionId,
+        log_id: LogId,
+        ops: Vec<ControlOp>,
+    ) -> Result<Offset, Error> {
+        let end_seen = self.log.bounds(partition).await?.end;
+        let record = |op: ControlOp| {
+            let mac_key_id = self.keyring.current();
+            let control = Control { id: rand::random(), log_id, partition, end_seen, mac_key_id, op };
+            let raw = control.encode(&self.keyring).expect("a ring holds its current key");
+            Append { partition, raw }
+        };
+        let acks = self.log.append(ops.into_iter().map(record).collect()).await?;
+        Ok(acks.last().map_or(Offset::NONE, |ack| ack.offset))
+    }
+}
+
+/// An error with its causes, on one line.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,1 +1,1 @@
-//! The harness and the end-to-end tests.
+//! The harness: starts real processes on free ports in temporary folders, and always cleans up.

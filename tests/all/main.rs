@@ -1,0 +1,3 @@
+//! Every test that needs more than one crate. One binary, so that it links once.
+
+mod tidy;

@@ -1,0 +1,291 @@
+//! One shard's writer: gathers what its partitions' logs have, folds, and applies it in one transaction.
+//!
+//! Invariant: memory advances, and outcomes are published, only after the commit is confirmed.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use millpond_fold::{DueKind, Entry, Given, Needs, fold, needs};
+use millpond_schemas::{Flush, PartitionId};
+use millpond_shard::{Due, Error, Shard, Wanted};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Halt, Parts,
+    copy::Copy,
+    stop::{Stop, in_words},
+};
+
+/// How often standing copies are checked against the log and waiting ones try again.
+const TICK: Duration = Duration::from_secs(1);
+/// How often what nobody asks for any more is deleted.
+const PRUNE_EVERY_TICKS: u64 = 60;
+/// Rows deleted per call.
+const PRUNE_ROWS_MAX: u32 = 1000;
+/// The fewest records that a slow shard gets per flush.
+const RECORDS_MIN: usize = 64;
+
+/// One partition's entries on their way into a flush.
+struct Batch {
+    partition: PartitionId,
+    entries: Vec<Entry>,
+}
+
+pub(crate) struct Worker {
+    parts: Arc<Parts>,
+    shard: usize,
+    copies: Vec<Copy>,
+    /// Most records of one partition in the next flush: adapts to the shard's speed.
+    records_max: usize,
+    ticks: u64,
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Arc<Parts>, shard: usize, copies: Vec<Copy>) -> Self {
+        let records_max = parts.config.flush_records_max;
+        Self { parts, shard, copies, records_max, ticks: 0 }
+    }
+
+    /// Runs until the token is cancelled; a transaction under way is finished first.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut changes = self.parts.log.changes();
+        let mut next_tick = Instant::now();
+        while !shutdown.is_cancelled() {
+            if next_tick <= Instant::now() {
+                self.tick().await;
+                next_tick = Instant::now() + TICK;
+            }
+            changes.mark_unchanged();
+            let worked = self.step().await;
+            self.report();
+            if worked {
+                continue;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                changed = changes.changed() => if changed.is_err() { break },
+                () = sleep_until(next_tick) => {}
+            }
+        }
+    }
+
+    fn report(&self) {
+        for copy in &self.copies {
+            self.parts.statuses.set(copy.partition, copy.status());
+        }
+    }
+
+    /// Once a second: waiting copies try again, running ones are compared with the log.
+    async fn tick(&mut self) {
+        self.ticks += 1;
+        let parts = Arc::clone(&self.parts);
+        for copy in &mut self.copies {
+            if copy.may_go_on() {
+                copy.resync(&parts).await;
+            } else if let Some(live) = copy.live() {
+                let checked = crate::checks::against_log(&parts.log, live.state.watermark()).await;
+                if let Err(stop) = checked {
+                    copy.stop(stop);
+                }
+            }
+            if copy.is_running() && self.ticks.is_multiple_of(PRUNE_EVERY_TICKS) {
+                prune(&parts.shards[self.shard], copy.partition).await;
+            }
+        }
+    }
+
+    /// One flush of whatever has arrived. Whether there was anything.
+    async fn step(&mut self) -> bool {
+        let parts = Arc::clone(&self.parts);
+        let mut batches = Vec::new();
+        for copy in &mut self.copies {
+            copy.gather(&parts, self.records_max).await;
+            match copy.take(&parts, self.records_max) {
+                Ok(entries) if entries.is_empty() => {}
+                Ok(entries) => batches.push(Batch { partition: copy.partition, entries }),
+                Err(stop) => copy.stop(stop),
+            }
+        }
+        if batches.is_empty() {
+            return false;
+        }
+        match self.read(&batches).await {
+            Ok(givens) => {
+                let flushes = self.fold(&batches, givens);
+                self.apply(flushes, batches).await;
+            }
+            Err(error) => self.failed(batches, error),
+        }
+        true
+    }
+
+    /// One query for all partitions; what is due for the Sweeps and Purges among them, one each.
+    async fn read(&mut self, batches: &[Batch]) -> Result<Vec<Given>, Error> {
+        let shard = self.parts.shards[self.shard].clone();
+        let needed: Vec<Needs> = batches.iter().map(|batch| self.needs(batch)).collect();
+        let mut givens: Vec<Given> = needed.iter().map(asked).collect();
+        let wanted: Vec<Wanted> =
+            batches.iter().zip(&needed).map(|(batch, needs)| wanted(batch, needs)).collect();
+        if wanted.iter().any(|one| !one.keys.is_empty() || !one.operations.is_empty()) {
+            for (given, found) in givens.iter_mut().zip(shard.rows_for_fold(wanted).await?) {
+                given.rows.extend(found.rows.into_iter().map(|row| (row.key.clone(), Some(row))));
+                given
+                    .operations
+                    .extend(found.operations.into_iter().map(|operation| (operation.hash, operation)));
+            }
+        }
+        for ((given, needs), batch) in givens.iter_mut().zip(&needed).zip(batches) {
+            if let Some(due) = needs.due {
+                let kind = match due.kind {
+                    DueKind::Rows => Due::Rows,
+                    DueKind::Tombstones => Due::Tombstones,
+                };
+                given.due = shard.due(batch.partition, kind, due.until, due.rows_max).await?;
+            }
+        }
+        Ok(givens)
+    }
+
+    fn needs(&mut self, batch: &Batch) -> Needs {
+        self.copy(batch.partition).live().map(|live| needs(&live.state, &batch.entries)).unwrap_or_default()
+    }
+
+    fn copy(&mut self, partition: PartitionId) -> &mut Copy {
+        self.copies
+            .iter_mut()
+            .find(|copy| copy.partition == partition)
+            .expect("a batch is of one of the copies")
+    }
+
+    fn fold(&mut self, batches: &[Batch], givens: Vec<Given>) -> Vec<Flush> {
+        let mut flushes = Vec::with_capacity(batches.len());
+        for (batch, given) in batches.iter().zip(givens) {
+            let copy = self.copy(batch.partition);
+            let Some(live) = copy.live() else { continue };
+            match fold(&live.state, &batch.entries, &given) {
+                Ok(mut flush) => {
+                    flush.next.owner = live.claim;
+                    flushes.push(flush);
+                }
+                Err(halt) => copy.stop(Halt::from(halt).into()),
+            }
+        }
+        flushes
+    }
+
+    async fn apply(&mut self, flushes: Vec<Flush>, batches: Vec<Batch>) {
+        if flushes.is_empty() {
+            return;
+        }
+        let shard = self.parts.shards[self.shard].clone();
+        let began = Instant::now();
+        let applied = match shard.apply(flushes.clone()).await {
+            Ok(applied) => applied,
+            Err(error) => return self.failed(batches, error),
+        };
+        self.adapt(began.elapsed());
+        self.parts.statuses.count(|totals| totals.flushes += 1);
+        for flush in flushes {
+            let partition = flush.next.partition;
+            if applied.fenced.contains(&partition) {
+                self.parts.statuses.count(|totals| totals.fenced += 1);
+                self.copy(partition).stop(Stop::Wait("another writer has moved the watermark".to_owned()));
+            } else {
+                self.committed(&flush);
+                self.publish(flush);
+            }
+        }
+        for batch in batches {
+            self.copy(batch.partition).put_back(batch.entries);
+        }
+    }
+
+    fn committed(&mut self, flush: &Flush) {
+        let partition = flush.next.partition;
+        self.parts.statuses.count(|totals| {
+            totals.records += (flush.next.applied.0 - flush.previous.applied.0).unsigned_abs();
+            totals.rows += flush.rows.len() as u64;
+            totals.dead_letters += flush.dead_letters.len() as u64;
+            totals.expired += flush.outcomes.expired.len() as u64;
+            totals.purged += flush.purged.len() as u64;
+        });
+        for letter in &flush.dead_letters {
+            let (offset, reason) = (letter.offset.0, letter.refusal.reason.code());
+            tracing::warn!(partition = partition.0, offset, reason, "dead letter: {}", letter.refusal.detail);
+        }
+        let records_max = self.parts.config.flush_records_max;
+        let copy = self.copy(partition);
+        copy.records_max = records_max;
+        copy.live().expect("it folded this flush").state.advance(flush);
+    }
+
+    fn publish(&self, flush: Flush) {
+        for piece in flush.outcomes.split() {
+            self.parts.outcomes.publish(Arc::new(piece));
+        }
+    }
+
+    /// Nothing is known to be written. A refused value is searched by halves; the rest starts from the watermark.
+    fn failed(&mut self, batches: Vec<Batch>, error: Error) {
+        let words = in_words(&error);
+        if matches!(error, Error::Refused { .. }) {
+            for batch in batches {
+                bisect(self.copy(batch.partition), batch, &words);
+            }
+            return;
+        }
+        let only = match &error {
+            Error::RowAhead { partition, .. } | Error::Fenced { partition } => Some(*partition),
+            Error::Unavailable { .. }
+            | Error::Refused { .. }
+            | Error::Corrupt { .. }
+            | Error::Schema { .. } => None,
+        };
+        let mut stop = Some(Stop::from(error));
+        for batch in batches {
+            let copy = self.copy(batch.partition);
+            if only.is_none_or(|only| only == batch.partition) {
+                copy.stop(stop.take().unwrap_or_else(|| Stop::Wait(words.clone())));
+            } else {
+                copy.put_back(batch.entries);
+            }
+        }
+    }
+
+    /// Keeps transactions about as long as wanted.
+    fn adapt(&mut self, took: Duration) {
+        let most = self.parts.config.flush_records_max;
+        self.records_max = if took > self.parts.config.flush_time_max {
+            (self.records_max / 2).max(RECORDS_MIN.min(most))
+        } else {
+            (self.records_max + self.records_max / 8 + 1).min(most)
+        };
+    }
+}
+
+/// Half as many records next time; one that is refused alone halts.
+fn bisect(copy: &mut Copy, batch: Batch, words: &str) {
+    if batch.entries.len() > 1 {
+        copy.records_max = batch.entries.len() / 2;
+        copy.put_back(batch.entries);
+    } else if let Some(entry) = batch.entries.first() {
+        copy.stop(Halt::RecordRefused { offset: entry.offset, detail: words.to_owned() }.into());
+    }
+}
+
+/// Every key that is asked for, as absent until it is found.
+fn asked(needs: &Needs) -> Given {
+    let rows = needs.keys.iter().map(|key| (key.clone(), None)).collect();
+    Given { rows, operations: HashMap::new(), due: Vec::new() }
+}
+
+fn wanted(batch: &Batch, needs: &Needs) -> Wanted {
+    Wanted { partition: batch.partition, keys: needs.keys.clone(), operations: needs.operations.clone() }
+}
+
+async fn prune(shard: &Shard, partition: PartitionId) {
+    match shard.prune(partition, PRUNE_ROWS_MAX).await {
+        Ok(_) => {}
+        Err(error) => tracing::warn!(partition = partition.0, "housekeeping failed: {}", in_words(&error)),
+    }
+}
