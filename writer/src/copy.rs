@@ -270,7 +270,7 @@ fn not_ahead(offset: Offset, time: UnixMillis, parts: &Parts) -> Result<(), Halt
 }
 
 /// Marks an entry with what operators said about it on the control topic.
-fn mark(entry: &mut Entry, partition: PartitionId, topology: &Topology) {
+pub(crate) fn mark(entry: &mut Entry, partition: PartitionId, topology: &Topology) {
     let position = Position { generation: topology.generation, partition, offset: entry.offset };
     entry.skipped = topology.skips.contains(&position);
     entry.time_skipped = topology.skip_times.iter().any(|skip| {

@@ -6,7 +6,9 @@
 mod checks;
 mod config;
 mod copy;
+mod given;
 mod halt;
+mod replay;
 mod status;
 mod stop;
 mod worker;
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{ClaimConfig, Config};
 pub use halt::Halt;
+pub use replay::{Replay, ReplayError};
 pub use status::{Phase, Status, Statuses, Totals};
 
 use crate::{copy::Copy, worker::Worker};

@@ -2,17 +2,18 @@
 //!
 //! Invariant: memory advances, and outcomes are published, only after the commit is confirmed.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use millpond_fold::{DueKind, Entry, Given, Needs, fold, needs};
+use millpond_fold::{Entry, Given, Needs, fold, needs};
 use millpond_schemas::{Flush, PartitionId};
-use millpond_shard::{Due, Error, Shard, Wanted};
+use millpond_shard::{Error, Shard};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Halt, Parts,
     copy::Copy,
+    given,
     stop::{Stop, in_words},
 };
 
@@ -119,35 +120,14 @@ impl Worker {
         true
     }
 
-    /// One query for all partitions; what is due for the Sweeps and Purges among them, one each.
     async fn read(&mut self, batches: &[Batch]) -> Result<Vec<Given>, Error> {
-        let shard = self.parts.shards[self.shard].clone();
-        let needed: Vec<Needs> = batches.iter().map(|batch| self.needs(batch)).collect();
-        let mut givens: Vec<Given> = needed.iter().map(asked).collect();
-        let wanted: Vec<Wanted> =
-            batches.iter().zip(&needed).map(|(batch, needs)| wanted(batch, needs)).collect();
-        if wanted.iter().any(|one| !one.keys.is_empty() || !one.operations.is_empty()) {
-            for (given, found) in givens.iter_mut().zip(shard.rows_for_fold(wanted).await?) {
-                given.rows.extend(found.rows.into_iter().map(|row| (row.key.clone(), Some(row))));
-                given
-                    .operations
-                    .extend(found.operations.into_iter().map(|operation| (operation.hash, operation)));
-            }
-        }
-        for ((given, needs), batch) in givens.iter_mut().zip(&needed).zip(batches) {
-            if let Some(due) = needs.due {
-                let kind = match due.kind {
-                    DueKind::Rows => Due::Rows,
-                    DueKind::Tombstones => Due::Tombstones,
-                };
-                given.due = shard.due(batch.partition, kind, due.until, due.rows_max).await?;
-            }
-        }
-        Ok(givens)
+        let needed: Vec<(PartitionId, Needs)> = batches.iter().map(|batch| self.needs(batch)).collect();
+        given::read(&self.parts.shards[self.shard], &needed).await
     }
 
-    fn needs(&mut self, batch: &Batch) -> Needs {
-        self.copy(batch.partition).live().map(|live| needs(&live.state, &batch.entries)).unwrap_or_default()
+    fn needs(&mut self, batch: &Batch) -> (PartitionId, Needs) {
+        let live = self.copy(batch.partition).live();
+        (batch.partition, live.map(|live| needs(&live.state, &batch.entries)).unwrap_or_default())
     }
 
     fn copy(&mut self, partition: PartitionId) -> &mut Copy {
@@ -271,16 +251,6 @@ fn bisect(copy: &mut Copy, batch: Batch, words: &str) {
     } else if let Some(entry) = batch.entries.first() {
         copy.stop(Halt::RecordRefused { offset: entry.offset, detail: words.to_owned() }.into());
     }
-}
-
-/// Every key that is asked for, as absent until it is found.
-fn asked(needs: &Needs) -> Given {
-    let rows = needs.keys.iter().map(|key| (key.clone(), None)).collect();
-    Given { rows, operations: HashMap::new(), due: Vec::new() }
-}
-
-fn wanted(batch: &Batch, needs: &Needs) -> Wanted {
-    Wanted { partition: batch.partition, keys: needs.keys.clone(), operations: needs.operations.clone() }
 }
 
 async fn prune(shard: &Shard, partition: PartitionId) {
