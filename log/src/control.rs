@@ -16,25 +16,32 @@ const PARTITION: PartitionId = PartitionId(0);
 /// How much of the topic is read at once.
 const READ_BYTES_MAX: usize = 1024 * 1024;
 
-/// Follows the control topic. One per process.
+/// The control topic, read up to some point.
 #[derive(Debug)]
 pub struct Topologies {
     topic: Log,
     next: Offset,
-    current: watch::Sender<Option<Arc<Topology>>>,
+    current: Option<Arc<Topology>>,
+}
+
+/// Keeps a topology up to date; see [`Topologies::follow`].
+#[derive(Debug)]
+pub struct Follower {
+    topologies: Topologies,
+    sender: watch::Sender<Arc<Topology>>,
 }
 
 impl Topologies {
     /// Reads the whole topic.
     pub async fn open(topic: Log) -> Result<Self, Error> {
-        let mut topologies = Self { topic, next: Offset(0), current: watch::Sender::new(None) };
+        let mut topologies = Self { topic, next: Offset(0), current: None };
         topologies.catch_up().await?;
         Ok(topologies)
     }
 
-    /// The topology now, and whenever it changes; none on a topic that is still empty.
-    pub fn current(&self) -> watch::Receiver<Option<Arc<Topology>>> {
-        self.current.subscribe()
+    /// The topology as far as the topic was read; none on one that is empty.
+    pub fn current(&self) -> Option<&Arc<Topology>> {
+        self.current.as_ref()
     }
 
     /// Proposes the document that replaces the epoch before its own. Whether it won.
@@ -42,20 +49,13 @@ impl Topologies {
         let raw = Raw { value: Some(topology.encode_change()), ..Raw::default() };
         self.topic.append(vec![Append { partition: PARTITION, raw }]).await?;
         self.catch_up().await?;
-        Ok(self.current.borrow().as_deref() == Some(topology))
+        Ok(self.current.as_deref() == Some(topology))
     }
 
-    /// Follows the topic until dropped. Not cancel-safe in the middle of a change, which is then read again.
-    pub async fn follow(mut self) -> Error {
-        let mut changes = self.topic.changes();
-        loop {
-            if let Err(error) = self.catch_up().await {
-                return error;
-            }
-            if changes.changed().await.is_err() {
-                return Error::closed();
-            }
-        }
+    /// The topology as it changes, while the follower runs. None where there is no topology yet.
+    pub fn follow(self) -> Option<(watch::Receiver<Arc<Topology>>, Follower)> {
+        let (sender, receiver) = watch::channel(Arc::clone(self.current.as_ref()?));
+        Some((receiver, Follower { topologies: self, sender }))
     }
 
     async fn catch_up(&mut self) -> Result<(), Error> {
@@ -77,12 +77,31 @@ impl Topologies {
         let value = record.raw.value.unwrap_or_default();
         let (replaces, topology) =
             Topology::decode_change(value).map_err(|error| corrupt(error.to_string()))?;
-        let epoch = self.current.borrow().as_ref().map_or(0, |current| current.epoch);
+        let epoch = self.current.as_ref().map_or(0, |current| current.epoch);
         if replaces == epoch && topology.epoch == epoch + 1 {
-            self.current.send_replace(Some(Arc::new(topology)));
+            self.current = Some(Arc::new(topology));
         }
         self.next = offset.next();
         Ok(())
+    }
+}
+
+impl Follower {
+    /// Follows the topic until it cannot be read any more, and says why.
+    pub async fn run(mut self) -> Error {
+        let mut changes = self.topologies.topic.changes();
+        loop {
+            if let Err(error) = self.topologies.catch_up().await {
+                return error;
+            }
+            self.sender.send_if_modified(|sent| {
+                let current = self.topologies.current.as_ref().filter(|current| *current != sent);
+                current.map(|current| *sent = Arc::clone(current)).is_some()
+            });
+            if changes.changed().await.is_err() {
+                return Error::closed();
+            }
+        }
     }
 }
 

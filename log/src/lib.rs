@@ -18,7 +18,7 @@ use millpond_schemas::{Offset, PartitionId, Raw, Received, UnixMillis};
 use tokio::sync::{oneshot, watch};
 
 pub use clock::{Clock, Manual};
-pub use control::{Topologies, genesis};
+pub use control::{Follower, Topologies, genesis};
 pub use error::{Cause, Error};
 pub use outcomes::{Heard, OUTCOME_RANGES_MAX, Outcomes, Subscription};
 

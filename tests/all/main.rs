@@ -1,3 +1,4 @@
 //! Every test that needs more than one crate. One binary, so that it links once.
 
 mod tidy;
+mod writer;

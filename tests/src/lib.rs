@@ -1,1 +1,5 @@
-//! The harness: starts real processes on free ports in temporary folders, and always cleans up.
+//! The harness: the embedded default in one process, and real processes on free ports in temporary folders.
+//!
+//! Invariant: everything that it starts ends with the value that started it.
+
+pub mod pond;

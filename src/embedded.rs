@@ -1,0 +1,171 @@
+//! The embedded default: local logs and SQLite shards in one data directory, opened and closed together.
+//!
+//! Not here: what runs on them. Layout: `millpond.lock`, `mac.key`, `log/<stream>/`, `shard-<n>.sqlite`.
+//! Invariant: safe to open again after a crash at any step of the first start.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use millpond_log::{Clock, Follower, Log, Outcomes, Topologies, genesis, local};
+use millpond_schemas::{Generation, Keyring, LogId, Shard as ShardEntry, Topology, limits::PARTITIONS_MAX};
+use millpond_shard::{Shard, SqliteConfig};
+use tokio::sync::watch;
+
+/// The file with the deployment's MAC key.
+const MAC_KEY_FILE: &str = "mac.key";
+/// The only MAC key's id.
+const MAC_KEY_ID: u32 = 1;
+
+/// How to open a data directory.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory; made when it is not there.
+    pub data_dir: PathBuf,
+    /// Partitions of the log: only at the first start, fixed afterwards.
+    pub partitions: u32,
+    /// SQLite shards: only at the first start, fixed afterwards.
+    pub shards: u32,
+    /// Bytes of a log segment.
+    pub segment_bytes: u64,
+    /// Bytes of records that may wait for the log.
+    pub queue_bytes_max: usize,
+    /// Connections that read, per shard.
+    pub read_connections: u32,
+    /// Gives append times.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// The defaults for a directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            partitions: 8,
+            shards: 2,
+            segment_bytes: local::SEGMENT_BYTES,
+            queue_bytes_max: local::QUEUE_BYTES_MAX,
+            read_connections: 4,
+            clock: Clock::System,
+        }
+    }
+}
+
+/// An open data directory.
+pub struct Embedded {
+    /// The mutations log.
+    pub log: Log,
+    /// The control topic.
+    pub control: Log,
+    /// Where outcomes go.
+    pub outcomes: Outcomes,
+    /// The topology as it changes, while `follower` runs.
+    pub topology: watch::Receiver<Arc<Topology>>,
+    /// By index in the topology.
+    pub shards: Vec<Shard>,
+    /// The deployment's MAC keys.
+    pub keyring: Keyring,
+    /// As given.
+    pub clock: Clock,
+}
+
+impl Embedded {
+    /// Opens a data directory, or makes one; settles what a crash left.
+    pub async fn open(options: &Options) -> Result<(Self, Follower)> {
+        ensure!(
+            (1..=PARTITIONS_MAX).contains(&options.partitions) && options.shards >= 1,
+            "log.partitions is 1 to {PARTITIONS_MAX}, shards.count at least 1"
+        );
+        let lock = local::DirLock::acquire(&options.data_dir).context("lock the data directory")?;
+        let keyring = keyring(&options.data_dir).context("read the MAC key")?;
+        let control = open_stream(&lock, "log/control", 1, options).await?;
+        let mut topologies = Topologies::open(control.clone()).await.context("read the control topic")?;
+        if topologies.current().is_none() {
+            let won =
+                topologies.propose(&first_topology(options)).await.context("write the first topology")?;
+            ensure!(won, "the control topic holds another first topology");
+        }
+        let (topology, follower) = topologies.follow().context("the control topic holds no topology")?;
+        let current = topology.borrow().clone();
+        let log = open_stream(&lock, "log/mutations.1", current.partitions(), options).await?;
+        genesis(&log, current.log_id, &keyring).await.context("write the Genesis records")?;
+        let shards = open_shards(&current, options).await?;
+        let outcomes = Outcomes::memory();
+        let clock = options.clock.clone();
+        Ok((Self { log, control, outcomes, topology, shards, keyring, clock }, follower))
+    }
+
+    /// Makes what was taken durable, and closes everything.
+    pub async fn close(self) {
+        self.log.close().await;
+        self.control.close().await;
+        for shard in &self.shards {
+            shard.close().await;
+        }
+    }
+}
+
+async fn open_stream(lock: &local::DirLock, stream: &str, partitions: u32, options: &Options) -> Result<Log> {
+    let options = local::Options {
+        partitions,
+        segment_bytes: options.segment_bytes,
+        queue_bytes_max: options.queue_bytes_max,
+        clock: options.clock.clone(),
+    };
+    let log = local::Log::open(lock, stream, options).await.with_context(|| format!("open {stream}"))?;
+    Ok(Log::Local(log))
+}
+
+async fn open_shards(topology: &Topology, options: &Options) -> Result<Vec<Shard>> {
+    let mut shards = Vec::with_capacity(topology.shards.len());
+    for entry in &topology.shards {
+        let path = options.data_dir.join(&entry.primary);
+        let config = SqliteConfig { readers: options.read_connections, ..SqliteConfig::new(path) };
+        shards.push(Shard::open(&config).await.with_context(|| format!("open {}", entry.name))?);
+    }
+    Ok(shards)
+}
+
+fn first_topology(options: &Options) -> Topology {
+    let shard = |index: u32| ShardEntry {
+        name: format!("shard-{index}"),
+        primary: format!("shard-{index}.sqlite"),
+        replicas: Vec::new(),
+    };
+    Topology {
+        epoch: 1,
+        generation: Generation::FIRST,
+        log_id: LogId(rand::random()),
+        shards: (0..options.shards).map(shard).collect(),
+        placement: (0..options.partitions).map(|partition| partition % options.shards).collect(),
+        skips: Vec::new(),
+        skip_times: Vec::new(),
+    }
+}
+
+/// Reads the key, or makes one: written whole and synced before it has its name.
+fn keyring(data_dir: &Path) -> Result<Keyring> {
+    let path = data_dir.join(MAC_KEY_FILE);
+    if !path.exists() {
+        let new = data_dir.join("mac.key.new");
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&rand::random::<[u8; 32]>())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        fs::File::open(data_dir)?.sync_all()?;
+    }
+    let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let Ok(key) = <[u8; 32]>::try_from(bytes) else {
+        bail!(
+            "{} is not 32 bytes: restore it from a backup; without it control records cannot be verified",
+            path.display()
+        );
+    };
+    Ok(Keyring::new(MAC_KEY_ID, key))
+}

@@ -1,0 +1,3 @@
+//! Millpond in one process: the embedded default, for the binary and for tests that run the whole of it.
+
+pub mod embedded;
