@@ -28,7 +28,7 @@ pub(super) struct Readers {
 
 struct Shared {
     options: SqliteConnectOptions,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<SqliteConnection>>,
 }
 
@@ -36,7 +36,7 @@ impl Readers {
     pub(super) fn new(options: SqliteConnectOptions, connections: u32) -> Self {
         let shared = Shared {
             options: options.pragma("query_only", "ON"),
-            permits: Semaphore::new(connections.max(1) as usize),
+            permits: Arc::new(Semaphore::new(connections.max(1) as usize)),
             idle: Mutex::default(),
         };
         Self { shared: Arc::new(shared), tasks: TaskTracker::new() }
@@ -48,13 +48,14 @@ impl Readers {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Running<'c, T> + Send + 'static,
     {
+        // Waited for by the caller: one that goes away leaves no work behind.
+        let permit = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.shared.permits).acquire_owned())
+            .await
+            .map_err(|_| Error::unavailable(WAITING, "all are busy"))?
+            .map_err(|_| Error::unavailable(WAITING, "the shard is closed"))?;
         let shared = Arc::clone(&self.shared);
         let task = self.tasks.spawn(async move {
-            let permit = tokio::time::timeout(WAIT_MAX, shared.permits.acquire());
-            let _permit = permit
-                .await
-                .map_err(|_| Error::unavailable(WAITING, "all are busy"))?
-                .map_err(|_| Error::unavailable(WAITING, "the shard is closed"))?;
+            let _permit = permit;
             let mut connection = shared.connection().await?;
             let result = work(&mut connection).await;
             if result.is_ok() {

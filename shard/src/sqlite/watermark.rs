@@ -110,9 +110,11 @@ pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<Vec<
     const DOING: &str = "sync a checkpoint";
     let rows = Parameters::default().query(&ALL).fetch_all(&mut *connection).await.map_err(during(DOING))?;
     let watermarks = rows.iter().map(decode::watermark).collect::<Result<_, _>>()?;
-    sqlx::query("PRAGMA busy_timeout = 250").execute(&mut *connection).await.map_err(during(DOING))?;
+    // SQLite sets it when the statement is prepared: it must not stay prepared.
+    let patience = |sql| sqlx::query(sql).persistent(false);
+    patience("PRAGMA busy_timeout = 250").execute(&mut *connection).await.map_err(during(DOING))?;
     let row = sqlx::query("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut *connection).await;
-    sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *connection).await.map_err(during(DOING))?;
+    patience("PRAGMA busy_timeout = 5000").execute(&mut *connection).await.map_err(during(DOING))?;
     let row = row.map_err(during(DOING))?;
     let (busy, log, moved): (i64, i64, i64) = (
         row.try_get(0).map_err(during(DOING))?,

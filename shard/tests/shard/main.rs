@@ -1,0 +1,90 @@
+//! What every shard promises, written once against `Shard` and run on each engine; and what only SQLite promises.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod apply;
+mod build;
+mod cancel;
+mod memory;
+mod read;
+mod sqlite;
+
+use millpond_shard::{Shard, SqliteConfig};
+
+/// An empty shard that is gone with this value.
+pub(crate) struct Fixture {
+    pub(crate) shard: Shard,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+/// An empty SQLite shard.
+pub(crate) async fn on_sqlite() -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    let shard = Shard::open(&config(&directory)).await.unwrap();
+    Fixture { shard, directory }
+}
+
+pub(crate) fn config(directory: &tempfile::TempDir) -> SqliteConfig {
+    SqliteConfig::new(directory.path().join("shard.sqlite"))
+}
+
+/// Runs each promise on a shard of its own.
+macro_rules! promises {
+    ($($engine:ident: $($module:ident::{$($promise:ident),+ $(,)?}),+;)+) => {
+        $(mod $engine {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() {
+                    let fixture = crate::$engine().await;
+                    crate::$module::$promise(&fixture.shard).await;
+                    fixture.shard.close().await;
+                }
+            )+)+
+        })+
+    };
+}
+
+promises! {
+    on_sqlite:
+    apply::{
+        a_copy_is_created_once,
+        a_flush_writes_rows_and_moves_the_watermark,
+        a_flush_sent_twice_changes_nothing_and_says_fenced,
+        a_fenced_partition_does_not_hold_up_the_others,
+        a_digest_or_log_that_differs_is_fenced,
+        a_lower_owner_is_fenced_and_a_higher_one_takes_over,
+        a_row_that_is_ahead_rolls_everything_back,
+        created_at_stays_only_while_the_key_lives,
+        created_at_that_is_known_is_taken,
+        a_purge_removes_exact_versions_only,
+        ten_thousand_rows_fit_a_flush,
+        large_values_come_back,
+        rows_of_partitions_stay_apart,
+    },
+    read::{
+        missing_tombstone_and_expired_keys_read_as_none,
+        a_read_names_the_state_that_it_is_from,
+        values_of_any_bytes_come_back_and_empty_is_not_none,
+        reads_of_every_size_keep_the_order_of_the_keys,
+        a_partition_without_a_copy_is_unavailable,
+        too_many_keys_are_refused,
+        folds_get_tombstones_and_expired_rows_and_operations,
+        what_is_due_comes_in_order_up_to_the_limit,
+        ranges_are_in_bytewise_order_both_ways,
+        ranges_stay_within_tenant_bounds_and_partitions,
+    },
+    memory::{
+        outcomes_come_by_range,
+        plain_outcomes_leave_no_row,
+        ids_come_back_after_an_offset_and_a_time,
+        an_operation_that_comes_again_replaces_the_old_one,
+        dead_letters_come_back_unchanged,
+        pruning_forgets_only_what_is_too_old,
+        dumps_do_not_depend_on_how_flushes_were_cut,
+    },
+    cancel::{
+        sixty_dropped_applies_lose_no_statement,
+        dropped_reads_leave_the_readers_usable,
+        a_closed_shard_is_unavailable,
+    };
+}
