@@ -28,10 +28,11 @@ impl JsonInvalid {
 
 /// Checks that `text` is one JSON value, at most [`JSON_DEPTH_MAX`] deep, without duplicate names.
 pub fn check(text: &[u8]) -> Result<(), JsonInvalid> {
-    let mut walk = Walk { path: Vec::new(), failed: None };
+    let mut walk = Walk { path: Vec::new(), objects: 0, failed: None };
     let mut reader = serde_json::Deserializer::from_slice(text);
     let read = Node { walk: &mut walk }.deserialize(&mut reader).and_then(|()| reader.end());
     match (read, walk.failed) {
+        (Ok(()), None) if walk.objects != objects(text) => Err(JsonInvalid::new("", "reserved name")),
         (Ok(()), None) => Ok(()),
         (_, Some(failed)) => Err(failed),
         (Err(_), None) => Err(JsonInvalid::new(pointer(&walk.path), "not valid JSON")),
@@ -75,6 +76,21 @@ fn is_pointer(value: Option<&Value>) -> Option<()> {
     valid.then_some(())
 }
 
+/// How many objects a valid JSON text writes out.
+fn objects(text: &[u8]) -> usize {
+    let (mut count, mut in_string, mut escaped) = (0, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 fn pointer(path: &[String]) -> String {
     path.iter().fold(String::new(), |mut text, step| {
         text.push('/');
@@ -83,8 +99,15 @@ fn pointer(path: &[String]) -> String {
     })
 }
 
+/// What `serde_json` calls a number: it hands one over as an object with this one name.
+const NUMBER: &str = "$serde_json::private::Number";
+/// Names that `serde_json` would take for something else than a member.
+const RESERVED: &str = "$serde_json::private::";
+
 struct Walk {
     path: Vec<String>,
+    /// Objects met so far, less those that `serde_json` takes for numbers.
+    objects: usize,
     failed: Option<JsonInvalid>,
 }
 
@@ -157,13 +180,20 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let mut names = HashSet::new();
         while let Some(name) = members.next_key::<String>()? {
+            if names.is_empty() && name == NUMBER {
+                return members.next_value_seed(Node { walk: self.walk });
+            }
             self.walk.path.push(name.clone());
+            if name.starts_with(RESERVED) {
+                return Err(self.walk.fail("reserved name"));
+            }
             if !names.insert(name) {
                 return Err(self.walk.fail("duplicate name"));
             }
             members.next_value_seed(Node { walk: self.walk })?;
             self.walk.path.pop();
         }
+        self.walk.objects += 1;
         Ok(())
     }
 }
@@ -199,6 +229,22 @@ mod tests {
         assert_eq!(at("1 2"), (String::new(), "not valid JSON"));
         assert_eq!(at(&("[".repeat(66) + &"]".repeat(66))).1, "nested too deep");
         assert_eq!(check(("[".repeat(64) + &"]".repeat(64)).as_bytes()), Ok(()));
+        assert_eq!(check(("[".repeat(64) + "1" + &"]".repeat(64)).as_bytes()), Ok(()));
+        assert_eq!(at(&("[".repeat(65) + "1" + &"]".repeat(65))).1, "nested too deep");
+    }
+
+    #[test]
+    fn names_that_the_parser_takes_for_something_else_are_refused() {
+        for text in [
+            "{\"$serde_json::private::Number\":\"1\"}",
+            "{\"$serde_json::private::Number\":\"x\"}",
+            "[1,{\"\\u0024serde_json::private::Number\":{}}]",
+            "{\"a\":{\"$serde_json::private::RawValue\":\"[1]\"}}",
+            "{\"{\":1,\"a\":{\"$serde_json::private::Number\":\"1\",\"b\":2}}",
+        ] {
+            assert!(check(text.as_bytes()).is_err(), "{text}");
+        }
+        assert_eq!(check(b"{\"a\\\"{\":[{},{\"b\":\"{\"}],\"Number\":1}"), Ok(()));
     }
 
     #[test]

@@ -58,12 +58,13 @@ fn conditions(raw: &Raw) -> Result<Conditions, DecodeError> {
     let (exists, version) = match text(raw, "kv-if-match")? {
         None => (false, None),
         Some("*") => (true, None),
-        Some(etag) if etag.is_empty() || etag.len() > CONDITION_BYTES_MAX => {
-            return Err(invalid("kv-if-match", "is * or a position"));
-        }
         Some(etag) => {
             let quoted = etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-            (false, Some(quoted.unwrap_or(etag).to_owned()))
+            let version = quoted.unwrap_or(etag);
+            if version.is_empty() || version.len() > CONDITION_BYTES_MAX {
+                return Err(invalid("kv-if-match", "is * or a position"));
+            }
+            (false, Some(version.to_owned()))
         }
     };
     Ok(Conditions { exists, absent, version })

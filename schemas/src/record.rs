@@ -339,8 +339,11 @@ fn op_in(op: wire::record::Op) -> Result<Op, DecodeError> {
     Ok(op)
 }
 
-/// A put without a content type has the default one.
+/// A put without a content type has the default one. One that no header or text column could carry is refused.
 pub(crate) fn content_type(text: String) -> Result<String, DecodeError> {
+    if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Err(refused(Reason::HeaderInvalid, "a content type is printable ASCII"));
+    }
     match text.len() {
         0 => Ok(CONTENT_TYPE_DEFAULT.to_owned()),
         1..=CONTENT_TYPE_BYTES_MAX => Ok(text),

@@ -29,7 +29,9 @@ fn array<const N: usize>(value: &Value) -> [u8; N] {
 fn each(messages: &Value, part: &str, mut check: impl FnMut(&str, &Value)) {
     let all = messages[part].as_array().unwrap();
     assert!(!all.is_empty());
-    all.iter().for_each(|message| check(message["name"].as_str().unwrap(), message));
+    for message in all {
+        check(message["name"].as_str().unwrap(), message);
+    }
 }
 
 fn raw(message: &Value) -> Raw {

@@ -80,22 +80,24 @@ pub(crate) enum Bad {
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     // The first step is mostly a Claim with a small limit, so that growth meets it.
-    (option::weighted(0.8, step(control(claim()).boxed())), collection::vec(step(what().boxed()), 1..70))
+    let rest = collection::vec(prop_oneof![30 => step(what().boxed()), 1 => late_repeat()], 1..70);
+    (option::weighted(0.8, step(control(claim()).boxed())), rest)
         .prop_map(|(first, rest)| first.into_iter().chain(rest).collect())
 }
 
+fn day_ms() -> i64 {
+    i64::try_from(MEMORY_MS).expect("a day fits")
+}
+
 fn step(what: BoxedStrategy<What>) -> impl Strategy<Value = Step> {
-    let window = WINDOW_OFFSETS;
-    let gap =
-        prop_oneof![95 => Just(0i64), 3 => 1..4i64, 1 => window - 2..window + 2, 1 => Just(window - 10)];
-    let day = i64::try_from(MEMORY_MS).unwrap();
-    let week = i64::try_from(PURGE_GRACE_MS).unwrap();
+    let (day, week) = (day_ms(), i64::try_from(PURGE_GRACE_MS).expect("a week fits"));
+    let gap = prop_oneof![97 => Just(0i64), 3 => 1..4i64, 1 => Just(WINDOW_OFFSETS - 10)];
     let advance_ms = prop_oneof![
         50 => 0..20i64,
         25 => 400..1_600i64,
         10 => -5_000..0i64,
-        3 => Just(-2 * day),
-        4 => day - 2..day + 2,
+        2 => Just(-2 * day),
+        2 => day - 2..day + 2,
         2 => Just(day + day / 24),
         1 => week - 2..week + 2,
     ];
@@ -108,6 +110,20 @@ fn step(what: BoxedStrategy<What>) -> impl Strategy<Value = Step> {
             what,
         },
     )
+}
+
+/// A retry around the moment, or the offset, at which its id is forgotten.
+fn late_repeat() -> impl Strategy<Value = Step> {
+    let day = day_ms();
+    let by_time = (Just(0i64), day - 1..day + 2);
+    let by_offset = (WINDOW_OFFSETS - 2..WINDOW_OFFSETS + 2, Just(0i64));
+    (prop_oneof![by_time, by_offset], 1..3usize).prop_map(|((gap, advance_ms), back)| Step {
+        gap,
+        advance_ms,
+        skipped: false,
+        time_skipped: false,
+        what: What::Repeat(back),
+    })
 }
 
 fn what() -> impl Strategy<Value = What> {
@@ -172,8 +188,12 @@ fn ttl() -> impl Strategy<Value = Op> {
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let integers = ["0", "41", "-7", "007", "-0", "+5", "-", "", " 1", "1.0", "9223372036854775807"];
+    // What serde_json takes for a number, well made and not.
+    let odd =
+        ["{\"a\":{\"$serde_json::private::Number\":\"1\"}}", "{\"$serde_json::private::Number\":\"x\"}"];
+    let texts = [&integers[..], &odd[..]].concat();
     prop_oneof![
-        4 => select(integers.to_vec()).prop_map(|text| text.as_bytes().to_vec()),
+        4 => select(texts).prop_map(|text| text.as_bytes().to_vec()),
         4 => json().prop_map(String::into_bytes),
         2 => collection::vec(any::<u8>(), 0..8),
         1 => (RESULT_BYTES_MAX - 1..RESULT_BYTES_MAX + 2).prop_map(|bytes| vec![b'7'; bytes]),
@@ -181,12 +201,13 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+const NUMBERS: [&str; 10] =
+    ["1", "1.0", "10e-1", "0.01E+2", "-1", "-0", "0e9", "0.0", "12345678901234567890123", "1e400"];
+
 /// Short JSON with colliding names and one number in many spellings.
-pub(crate) fn json() -> impl Strategy<Value = String> {
-    let numbers =
-        ["1", "1.0", "10e-1", "0.01E+2", "-1", "-0", "0e9", "0.0", "12345678901234567890123", "1e400"];
+fn json() -> impl Strategy<Value = String> {
     let others = ["null", "true", "\"x\"", "\"\\u0000\"", "[]", "{}", "\"1\""];
-    let leaf = select([&numbers[..], &others[..]].concat()).prop_map(str::to_owned);
+    let leaf = select([&NUMBERS[..], &others[..]].concat()).prop_map(str::to_owned);
     leaf.prop_recursive(3, 10, 3, |inner| {
         let names = select(vec!["a", "b", "c", "m~n", "x/y", "", "0", "é"]);
         prop_oneof![
@@ -209,7 +230,12 @@ fn json_patch() -> impl Strategy<Value = String> {
     });
     let root = option::weighted(0.4, json())
         .prop_map(|value| value.map(|value| format!("{{\"op\":\"add\",\"path\":\"\",\"value\":{value}}}")));
-    (root, collection::vec(step, 0..4)).prop_map(|(root, steps)| {
+    let number = || select(NUMBERS.to_vec());
+    let alike = (number(), number()).prop_map(|(one, other)| {
+        format!("{{\"op\":\"add\",\"path\":\"\",\"value\":[{one}]}},{{\"op\":\"test\",\"path\":\"\",\"value\":[{other}]}}")
+    });
+    let steps = collection::vec(prop_oneof![5 => step, 1 => alike], 0..4);
+    (root, steps).prop_map(|(root, steps)| {
         format!("[{}]", root.into_iter().chain(steps).collect::<Vec<_>>().join(","))
     })
 }
