@@ -2,4 +2,6 @@
 //!
 //! Invariant: everything that it starts ends with the value that started it.
 
+pub mod http;
 pub mod pond;
+pub mod server;

@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["log", "schemas", "shard"]),
     ("sweeper", &["log", "schemas", "shard"]),
     ("client", &["schemas"]),
-    ("bench", &["client", "fold", "log", "schemas", "shard"]),
+    ("bench", &["client", "fold", "log", "schemas", "shard", "writer"]),
 ];
 
 /// Only one crate names each of these.

@@ -1,0 +1,133 @@
+//! The released binary as a process: started on free ports, killed at will, always ended.
+//!
+//! Invariant: the process ends with the value, whatever happened to the test.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+use crate::http::Http;
+
+/// How long a start or an end may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The released binary, built when it is not up to date.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace");
+        let built = std::process::Command::new(env!("CARGO"))
+            .args(["build", "--release", "--locked", "--package", "millpond"])
+            .current_dir(root)
+            .status();
+        assert!(built.is_ok_and(|status| status.success()), "cargo build --release fails");
+        root.join("target/release/millpond")
+    })
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    /// What it printed until it was ready.
+    pub greeting: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where its ops listener does.
+    pub ops_address: SocketAddr,
+    /// Calls it.
+    pub http: Http,
+    /// Calls its ops listener.
+    pub ops: Http,
+}
+
+impl Server {
+    /// Starts the binary on a data directory, on free ports.
+    pub async fn start(data_dir: &Path) -> Result<Self> {
+        Self::start_with(data_dir, Command::new(binary()), &[]).await
+    }
+
+    /// As [`Server::start`], behind another command (such as strace) and with more arguments.
+    pub async fn start_with(data_dir: &Path, mut command: Command, arguments: &[&str]) -> Result<Self> {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .args(arguments)
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start the server")?;
+        let stdout = child.stdout.take().context("its output is piped")?;
+        let mut stdout = BufReader::new(stdout).lines();
+        let mut greeting = String::new();
+        let mut addresses = None;
+        while addresses.is_none() || !greeting.contains("sqlite3 ") {
+            let line = tokio::time::timeout(PATIENCE, stdout.next_line())
+                .await
+                .context("the server is not ready")??;
+            let Some(line) = line else {
+                bail!("the server ended early: {}; it printed: {greeting}", child.wait().await?)
+            };
+            addresses = addresses.or_else(|| listens(&line));
+            greeting.push_str(&line);
+            greeting.push('\n');
+        }
+        let (address, ops_address) = addresses.context("it says where it listens")?;
+        let (http, ops) = (Http::new(address), Http::new(ops_address));
+        Ok(Self { child, stdout, greeting, address, ops_address, http, ops })
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().context("the server has ended")
+    }
+
+    /// kill -9.
+    pub async fn kill(mut self) -> Result<()> {
+        self.child.kill().await.context("kill the server")
+    }
+
+    /// Sends SIGTERM and waits until it has ended well. What it printed since it was ready.
+    pub async fn terminate(mut self) -> Result<String> {
+        let pid = self.pid()?.to_string();
+        ensure!(
+            std::process::Command::new("kill").args(["-TERM", &pid]).status()?.success(),
+            "kill -TERM {pid} fails"
+        );
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it does not end")??;
+        ensure!(status.success(), "it ended with {status}");
+        let mut rest = String::new();
+        while let Some(line) = self.stdout.next_line().await? {
+            rest.push_str(&line);
+            rest.push('\n');
+        }
+        Ok(rest)
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) -> Result<std::process::ExitStatus> {
+        Ok(tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it does not end")??)
+    }
+}
+
+/// The two addresses in `… listens on http://A … ops: http://B …`.
+fn listens(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let mut addresses = line.split("http://").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(rest.len());
+        rest[..end].parse().ok()
+    });
+    line.contains("listens on").then_some(())?;
+    Some((addresses.next()??, addresses.next()??))
+}
