@@ -3,6 +3,8 @@
 //! An engine's module says how to open an empty log of [`PARTITIONS`] partitions; [`suite`] says what it must do.
 //! Invariant: a promise in the suite holds for every engine, or it is not in the suite.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails its case")]
+
 mod local;
 mod suite;
 

@@ -206,9 +206,8 @@ pub(crate) async fn a_reader_at_the_end_is_woken(log: &Log) {
 
 pub(crate) async fn a_trim_keeps_what_is_at_the_floor_and_no_offset_is_issued_twice(log: &Log) {
     const COUNT: i64 = 100;
-    let call = |at: i64| -> Vec<Append> {
-        (0..PARTITIONS).map(|p| to(p, raw("k", vec![at as u8; 5_000]))).collect()
-    };
+    let large = |at: i64| format!("{at:05000}");
+    let call = |at: i64| -> Vec<Append> { (0..PARTITIONS).map(|p| to(p, raw("k", large(at)))).collect() };
     for at in 0..COUNT {
         log.append(call(at)).await.unwrap();
     }
@@ -218,7 +217,7 @@ pub(crate) async fn a_trim_keeps_what_is_at_the_floor_and_no_offset_is_issued_tw
         let (start, end) = bounds(log, partition).await;
         assert!(start <= floor.0 && end == COUNT, "{start}..{end} with floor {floor}");
         for record in read_all(log, partition, floor, MIB).await {
-            assert_eq!(record.raw, raw("k", vec![record.offset.0 as u8; 5_000]));
+            assert_eq!(record.raw, raw("k", large(record.offset.0)));
         }
         if start > 0 {
             let below = log.read(PartitionId(partition), Offset(start - 1), MIB).await;

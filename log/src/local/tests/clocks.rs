@@ -55,7 +55,7 @@ async fn a_wall_clock_that_parts_from_elapsed_time_is_refused_until_it_is_right_
         );
         assert_eq!(ends(&log).await, end);
         clock.set_wall(UnixMillis(50_000 + 599_999));
-        clock.advance(Duration::from_secs(3600));
+        clock.advance(Duration::from_hours(1));
         append(&log, 0, "right").await;
         fs::remove_dir_all(dir.path()).unwrap();
     }

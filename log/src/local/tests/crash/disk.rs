@@ -44,7 +44,7 @@ impl Disk {
                 self.name(Naming::Insert(name.clone(), self.files.len() - 1));
             }
             Operation::Rename(from, to) => {
-                self.name(Naming::Move(from.clone(), to.clone(), self.names[from]))
+                self.name(Naming::Move(from.clone(), to.clone(), self.names[from]));
             }
             Operation::Remove(name) => self.name(Naming::Remove(name.clone())),
             Operation::SyncDir => self.unsynced_names.drain(..).for_each(|n| n.apply(&mut self.synced_names)),
@@ -85,7 +85,9 @@ impl Disk {
         let mut images = Vec::new();
         for namings in subsets(&self.unsynced_names) {
             let mut names = self.synced_names.clone();
-            namings.into_iter().for_each(|naming| naming.apply(&mut names));
+            for naming in namings {
+                naming.apply(&mut names);
+            }
             for contents in &contents {
                 images.push(names.iter().map(|(name, at)| (name.clone(), contents[*at].clone())).collect());
             }

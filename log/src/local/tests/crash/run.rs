@@ -39,11 +39,15 @@ impl Operation {
     }
 }
 
+type Place = (u32, Offset);
+/// By how many operations, and the record's value.
+type Event = (usize, Vec<u8>);
+
 /// What was sent, acked and given up, each with the number of operations done by then.
 #[derive(Clone, Default)]
 pub(super) struct History {
-    sent: BTreeMap<(u32, Offset), Vec<(usize, Vec<u8>)>>,
-    acked: BTreeMap<(u32, Offset), (usize, Vec<u8>)>,
+    sent: BTreeMap<Place, Vec<Event>>,
+    acked: BTreeMap<Place, Event>,
     floors: Vec<(usize, Vec<Offset>)>,
 }
 
