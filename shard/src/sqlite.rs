@@ -33,7 +33,7 @@ pub struct SqliteConfig {
     pub path: PathBuf,
     /// Connections that read. Each has a thread. Fewer: reads wait for one another; more: memory.
     pub readers: u32,
-    /// Page cache of each connection, KiB. Smaller: more reads from the disk.
+    /// Page cache of the connection that writes, KiB; those that read share as much. Smaller: more reads of the file.
     pub cache_kib: u32,
 }
 
@@ -66,9 +66,8 @@ impl fmt::Debug for Sqlite {
 impl Sqlite {
     pub(crate) async fn open(config: &SqliteConfig) -> Result<Self, Error> {
         let first = open::prepare(config).await?;
-        let options = open::options(config);
-        let readers = Readers::new(options.clone(), config.readers);
-        let writer = Writer::start(options, first);
+        let readers = Readers::new(open::reading(config), config.readers);
+        let writer = Writer::start(open::writing(config), first);
         Ok(Self(Arc::new(Inner { path: config.path.clone(), writer, readers })))
     }
 

@@ -160,6 +160,12 @@ EXCEPTION WHEN OTHERS THEN
     RETURN encode(bytes, 'escape');
 END $$;
 
+-- What no timestamp can hold is NULL.
+CREATE FUNCTION millpond_time(ms bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN ms BETWEEN 0 AND 253402300799999
+        THEN timestamptz '1970-01-01 00:00:00+00' + ms * interval '1 millisecond' END
+$$;
+
 -- For SQL tools: what exists now, readable. Never an error: what is no JSON is NULL.
 CREATE VIEW kv_json AS
 SELECT
@@ -169,9 +175,9 @@ SELECT
     (version >> 48) || '-' || partition || '-' || (version & 281474976710655) AS position,
     millpond_json(value) AS value,
     content_type,
-    to_timestamp(expires_at / 1000.0) AS expires_at,
-    to_timestamp(created_at / 1000.0) AS created_at,
-    to_timestamp(updated_at / 1000.0) AS updated_at,
+    millpond_time(expires_at) AS expires_at,
+    millpond_time(created_at) AS created_at,
+    millpond_time(updated_at) AS updated_at,
     version
 FROM kv
 WHERE NOT tombstone

@@ -26,8 +26,8 @@ const STATEMENTS_MAX: usize = 100;
 /// Rows that a connection's thread reads ahead of its task.
 const ROWS_AHEAD_MAX: usize = 256;
 
-/// How every later connection is opened.
-pub(super) fn options(config: &SqliteConfig) -> SqliteConnectOptions {
+/// How a connection that writes is opened.
+pub(super) fn writing(config: &SqliteConfig) -> SqliteConnectOptions {
     plain(config)
         .journal_mode(SqliteJournalMode::Wal)
         // The log is the truth: what a power loss takes is applied again.
@@ -38,6 +38,12 @@ pub(super) fn options(config: &SqliteConfig) -> SqliteConnectOptions {
         .pragma("temp_store", "MEMORY")
         .statement_cache_capacity(STATEMENTS_MAX)
         .row_buffer_size(ROWS_AHEAD_MAX)
+}
+
+/// How a connection that reads is opened.
+pub(super) fn reading(config: &SqliteConfig) -> SqliteConnectOptions {
+    let share = config.cache_kib / config.readers.max(1);
+    writing(config).pragma("cache_size", format!("-{share}")).pragma("query_only", "ON")
 }
 
 /// Without anything that would change the file.
@@ -51,7 +57,7 @@ pub(super) async fn prepare(config: &SqliteConfig) -> Result<SqliteConnection, E
     let mut connection = plain(config).create_if_missing(true).connect().await.map_err(doing)?;
     check_ours(&mut connection).await?;
     connection.close().await.map_err(during("open the shard's file"))?;
-    let mut connection = options(config).connect().await.map_err(during("open the shard's file"))?;
+    let mut connection = writing(config).connect().await.map_err(during("open the shard's file"))?;
     migrate(&mut connection, sql::SQLITE).await?;
     sync_directory(config)?;
     Ok(connection)

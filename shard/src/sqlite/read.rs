@@ -24,15 +24,17 @@ const READING: &str = "read rows";
 /// Whether a row exists now.
 const LIVE: &str = "kv.tombstone = 0 AND (kv.expires_at IS NULL OR kv.expires_at > ";
 
-/// Per key asked for: the state, its number, whether it exists now, and its columns, which are checked in any case.
+/// The state, numbered -1; then each row that there is, numbered as its key, with whether it exists now. Its columns
+/// are checked in any case. A key that is absent, or NULL to fill the statement up, costs no row.
 static KEYS: LazyLock<Sizes> = LazyLock::new(|| {
+    let nulls = repeated("NULL", KEYLESS.split(',').count() + 1 - FRESHNESS);
     Sizes::new(&SIZES, |keys| {
         format!(
             "WITH k (n, tenant, key) AS (VALUES {}) \
-             SELECT w.partition, w.generation, w.applied_offset, w.owner, w.applied_time, {NOW}, \
-             k.n, {LIVE} {NOW}), {KEYLESS} FROM watermark w CROSS JOIN k \
-             LEFT JOIN kv ON kv.tenant = k.tenant AND kv.key = k.key AND kv.partition = w.partition \
-             WHERE w.partition = ?",
+             SELECT -1, partition, generation, applied_offset, owner, applied_time, {NOW}, {nulls} \
+             FROM watermark WHERE partition = ? \
+             UNION ALL SELECT k.n, {LIVE} {NOW}), {KEYLESS} FROM k \
+             CROSS JOIN kv ON kv.tenant = k.tenant AND kv.key = k.key AND kv.partition = ?",
             numbered("?, ?", keys)
         )
     })
@@ -93,25 +95,25 @@ pub(super) async fn keys(
         parameters.push(key.tenant());
         parameters.push(key.key_bytes());
     }
-    // No row has a NULL key.
     for _ in keys.len() * 2..size * 2 {
         parameters.push(None::<i64>);
     }
     parameters.push(partition.0);
+    parameters.push(partition.0);
     let found = parameters.query(sql).fetch_all(connection).await.map_err(during(READING))?;
-    let freshness = decode::freshness(found.first().ok_or_else(|| no_copy(READING))?, 0)?;
+    let mut freshness = None;
     let mut rows = vec![None; keys.len()];
     for row in &found {
-        let number: u32 = column(row, FRESHNESS)?;
-        let Some((slot, key)) = rows.get_mut(number as usize).zip(keys.get(number as usize)) else {
-            continue;
-        };
-        // NULL: there is no row.
-        let Some(live) = column::<Option<bool>>(row, FRESHNESS + 1)? else { continue };
-        let checked = decode::keyless(row, FRESHNESS + 2, key.clone(), partition)?;
-        *slot = live.then_some(checked);
+        let number: i64 = column(row, 0)?;
+        match usize::try_from(number).ok().and_then(|number| rows.get_mut(number).zip(keys.get(number))) {
+            None => freshness = Some(decode::freshness(row, 1)?),
+            Some((slot, key)) => {
+                let checked = decode::keyless(row, 2, key.clone(), partition)?;
+                *slot = column::<bool>(row, 1)?.then_some(checked);
+            }
+        }
     }
-    Ok(Snapshot { freshness, rows })
+    Ok(Snapshot { freshness: freshness.ok_or_else(|| no_copy(READING))?, rows })
 }
 
 /// Rows and operations that folds need.

@@ -35,7 +35,7 @@ struct Shared {
 impl Readers {
     pub(super) fn new(options: SqliteConnectOptions, connections: u32) -> Self {
         let shared = Shared {
-            options: options.pragma("query_only", "ON"),
+            options,
             permits: Arc::new(Semaphore::new(connections.max(1) as usize)),
             idle: Mutex::default(),
         };

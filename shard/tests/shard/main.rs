@@ -64,6 +64,7 @@ promises! {
     read::{
         missing_tombstone_and_expired_keys_read_as_none,
         a_read_names_the_state_that_it_is_from,
+        a_read_beside_applies_sees_whole_flushes,
         values_of_any_bytes_come_back_and_empty_is_not_none,
         reads_of_every_size_keep_the_order_of_the_keys,
         a_partition_without_a_copy_is_unavailable,

@@ -39,6 +39,33 @@ pub(crate) async fn a_read_names_the_state_that_it_is_from(shard: &Shard) {
     }
 }
 
+/// Every flush writes all ten keys, so whatever a read sees must be of one flush, and of the state that it names.
+pub(crate) async fn a_read_beside_applies_sees_whole_flushes(shard: &Shard) {
+    let mut copy = Copy::create(shard, P0).await;
+    let keys: Vec<RecordKey> = (0..10u8).map(|n| key([n])).collect();
+    let write = async {
+        for _ in 0..200 {
+            let offset = copy.at.applied.0 + 1;
+            let flush = copy.flush(1, keys.iter().map(|key| known(live(key.clone(), offset, "v"))).collect());
+            copy.apply(shard, flush).await;
+        }
+    };
+    let read = async {
+        loop {
+            let found = shard.read(P0, keys.clone()).await.unwrap();
+            let applied = found.freshness.applied;
+            for row in &found.rows {
+                let version = row.as_ref().map(|row| row.version);
+                assert_eq!(version, (applied.offset >= Offset(0)).then(|| applied.version()));
+            }
+            if applied.offset == Offset(199) {
+                break;
+            }
+        }
+    };
+    tokio::join!(write, read);
+}
+
 pub(crate) async fn values_of_any_bytes_come_back_and_empty_is_not_none(shard: &Shard) {
     let mut copy = Copy::create(shard, P0).await;
     let every: Vec<u8> = (0..=255).collect();
