@@ -3,8 +3,8 @@
 //! Invariant: a function of the old bytes, the operation and the limit; numbers keep every digit.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use json_patch::{Patch, PatchErrorKind, PatchOperation};
-use millpond_schemas::{Op, Rejection};
+use json_patch::{Patch, PatchErrorKind, PatchOperation, jsonptr::Pointer};
+use millpond_schemas::{Op, Rejection, limits::JSON_DEPTH_MAX};
 use serde_json::Value;
 
 /// A new value, with the content type that it has when the key did not exist.
@@ -71,8 +71,10 @@ fn json_patch(old: Option<&Bytes>, patch: &Bytes, value_bytes_max: usize) -> Res
         None if adds_root(operations.first()) => Value::Null,
         None => return Err(Rejection::WrongType),
     };
+    let mut bounds = Bounds { bytes_left: value_bytes_max };
     for operation in operations {
-        step(&mut document, operation, value_bytes_max)?;
+        bounds.check(&document, &operation)?;
+        step(&mut document, operation)?;
     }
     Ok(serialise(&document))
 }
@@ -81,21 +83,55 @@ fn adds_root(first: Option<&PatchOperation>) -> bool {
     matches!(first, Some(PatchOperation::Add(add)) if add.path.is_root())
 }
 
-/// One operation. A copy may double the document, so its size is checked before the next one.
-fn step(document: &mut Value, operation: PatchOperation, value_bytes_max: usize) -> Result<(), Rejection> {
+/// What one patch may do. Without it a short one could double a document without end, carry a large subtree about
+/// for minutes, or nest deeper than the stack.
+struct Bounds {
+    /// Of what it may still copy and move, written out.
+    bytes_left: usize,
+}
+
+impl Bounds {
+    /// Counts what an operation is about to copy or move, and how deep it would put a value.
+    fn check(&mut self, document: &Value, operation: &PatchOperation) -> Result<(), Rejection> {
+        let resolve = |from: &Pointer| from.resolve(document).map_err(|_| Rejection::PatchPathMissing);
+        let (path, placed) = match operation {
+            PatchOperation::Add(op) => (&op.path, &op.value),
+            PatchOperation::Replace(op) => (&op.path, &op.value),
+            PatchOperation::Copy(op) => (&op.path, self.take(resolve(&op.from)?)?),
+            PatchOperation::Move(op) => (&op.path, self.take(resolve(&op.from)?)?),
+            PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(()),
+        };
+        if path.count() + depth(placed) > JSON_DEPTH_MAX {
+            return Err(Rejection::ValueTooLarge);
+        }
+        Ok(())
+    }
+
+    fn take<'a>(&mut self, source: &'a Value) -> Result<&'a Value, Rejection> {
+        let left = self.bytes_left.checked_sub(serialise(source).len());
+        self.bytes_left = left.ok_or(Rejection::ValueTooLarge)?;
+        Ok(source)
+    }
+}
+
+/// How many arrays and objects lie within one another.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
+fn step(document: &mut Value, operation: PatchOperation) -> Result<(), Rejection> {
     if let PatchOperation::Test(test) = &operation {
         let found = test.path.resolve(document).map_err(|_| Rejection::PatchPathMissing)?;
         return if equal(found, &test.value) { Ok(()) } else { Err(Rejection::PatchTestFailed) };
     }
-    let copies = matches!(operation, PatchOperation::Copy(_));
     json_patch::patch_unsafe(document, &[operation]).map_err(|error| match error.kind {
         PatchErrorKind::TestFailed => Rejection::PatchTestFailed,
         _ => Rejection::PatchPathMissing,
-    })?;
-    if copies && serialise(document).len() > value_bytes_max {
-        return Err(Rejection::ValueTooLarge);
-    }
-    Ok(())
+    })
 }
 
 fn serialise(document: &Value) -> Bytes {
@@ -190,5 +226,38 @@ mod tests {
         let patch = format!("[{}]", [copy; 900].join(","));
         let op = Op::JsonPatch { patch: patch.into() };
         assert_eq!(run(&op, Some("{\"b\":\"0123456789\"}")), Err(Rejection::ValueTooLarge));
+        let copies = |count| {
+            let copy = "{\"op\":\"copy\",\"from\":\"/b\",\"path\":\"/a\"}";
+            let patch = format!("[{}]", vec![copy; count].join(","));
+            run(&Op::JsonPatch { patch: patch.into() }, Some("{\"b\":\"01234567\"}"))
+        };
+        assert_eq!(copies(10), Ok("{\"b\":\"01234567\",\"a\":\"01234567\"}".into()));
+        assert_eq!(copies(11), Err(Rejection::ValueTooLarge));
+    }
+
+    #[test]
+    fn no_patch_nests_deeper_than_any_could_be_written() {
+        let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+        let patch = |old: String, op: &str, path_depth| {
+            let rest = format!("\"from\":\"/0\",\"value\":{}", nested(3));
+            let path = "/0".repeat(path_depth);
+            let patch = format!("[{{\"op\":\"{op}\",\"path\":\"{path}\",{rest}}}]");
+            patched(&Op::JsonPatch { patch: patch.into() }, Some(&old.into()), 10_000).map(|_| ())
+        };
+        for op in ["add", "replace"] {
+            assert_eq!(patch(nested(63), op, 61), Ok(()), "{op}");
+            assert_eq!(patch(nested(64), op, 62), Err(Rejection::ValueTooLarge), "{op}");
+        }
+        // Two items, the first of which has a depth of 3 and goes into the second.
+        let pair = |depth| format!("[{},{}]", nested(3), nested(depth));
+        let into = |op: &str, path_depth: usize| {
+            let path = "/1".to_owned() + &"/0".repeat(path_depth - 1);
+            let patch = format!("[{{\"op\":\"{op}\",\"path\":\"{path}\",\"from\":\"/0\"}}]");
+            patched(&Op::JsonPatch { patch: patch.into() }, Some(&pair(63).into()), 10_000).map(|_| ())
+        };
+        assert_eq!(into("copy", 61), Ok(()));
+        for op in ["copy", "move"] {
+            assert_eq!(into(op, 62), Err(Rejection::ValueTooLarge), "{op}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a patch works on its own document; one that fails leaves nothing behind.
 
-use millpond_schemas::Rejection;
+use millpond_schemas::{Rejection, limits};
 use serde_json::{Map, Number, Value};
 
 /// RFC 7396, section 2.
@@ -23,7 +23,7 @@ pub(super) fn merge(target: Option<Value>, patch: &Value) -> Value {
     Value::Object(target)
 }
 
-/// RFC 6902. Without a document the first operation has to make one. No copy may outgrow the limit, even for a moment.
+/// RFC 6902. Without a document the first operation has to make one. What it copies and moves stays within the limit.
 pub(super) fn apply(document: Option<Value>, patch: &Value, bytes_max: u64) -> Result<Value, Rejection> {
     let operations = patch.as_array().expect("a decoded patch is an array");
     let makes_one = |operation: &Value| text(operation, "op") == "add" && text(operation, "path").is_empty();
@@ -32,13 +32,40 @@ pub(super) fn apply(document: Option<Value>, patch: &Value, bytes_max: u64) -> R
         None if operations.first().is_some_and(makes_one) => Value::Null,
         None => return Err(Rejection::WrongType),
     };
+    let mut carried_bytes = 0;
     for operation in operations {
-        document = step(document, operation)?;
-        if text(operation, "op") == "copy" && super::change::text(&document).len() as u64 > bytes_max {
+        carried_bytes += bounded(&mut document, operation)?;
+        if carried_bytes > bytes_max {
             return Err(Rejection::ValueTooLarge);
         }
+        document = step(document, operation)?;
     }
     Ok(document)
+}
+
+/// How many bytes an operation is about to copy or move; refused where that would lie too deep.
+fn bounded(document: &mut Value, operation: &Value) -> Result<u64, Rejection> {
+    let (placed, carried_bytes) = match text(operation, "op") {
+        "add" | "replace" => (operation.get("value").cloned().expect("a decoded patch has it"), 0),
+        "copy" | "move" => {
+            let placed = find(document, &tokens(text(operation, "from")))?.clone();
+            let bytes = super::change::text(&placed).len() as u64;
+            (placed, bytes)
+        }
+        _ => return Ok(0),
+    };
+    if tokens(text(operation, "path")).len() + depth(&placed) > limits::JSON_DEPTH_MAX {
+        return Err(Rejection::ValueTooLarge);
+    }
+    Ok(carried_bytes)
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 fn step(mut document: Value, operation: &Value) -> Result<Value, Rejection> {

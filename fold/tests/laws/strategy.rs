@@ -4,7 +4,10 @@
 
 use millpond_schemas::{
     Claim, ControlOp, Expiry, Generation, MutationId, Op, TtlMode, UnixMillis,
-    limits::{EXPIRES_AT_MS_MAX, MEMORY_MS, PURGE_GRACE_MS, RESULT_BYTES_MAX, TTL_MS_MAX, WINDOW_OFFSETS},
+    limits::{
+        EXPIRES_AT_MS_MAX, JSON_DEPTH_MAX, MEMORY_MS, PURGE_GRACE_MS, RESULT_BYTES_MAX, TTL_MS_MAX,
+        WINDOW_OFFSETS,
+    },
 };
 use proptest::{collection, option, prelude::*, sample::select};
 
@@ -201,8 +204,19 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-const NUMBERS: [&str; 10] =
-    ["1", "1.0", "10e-1", "0.01E+2", "-1", "-0", "0e9", "0.0", "12345678901234567890123", "1e400"];
+const NUMBERS: [&str; 11] = [
+    "1",
+    "1.0",
+    "10e-1",
+    "0.01E+2",
+    "-1",
+    "-0",
+    "0e9",
+    "0.0",
+    "12345678901234567890123",
+    "1e400",
+    "1e99999999999999999999",
+];
 
 /// Short JSON with colliding names and one number in many spellings.
 fn json() -> impl Strategy<Value = String> {
@@ -224,6 +238,8 @@ fn json_patch() -> impl Strategy<Value = String> {
     let tokens = ["a", "b", "c", "m~0n", "x~1y", "0", "1", "-", "01", "+1", "", "é", "~01"];
     let path = collection::vec(select(tokens.to_vec()), 0..3)
         .prop_map(|tokens| tokens.iter().flat_map(|token| ["/", token]).collect::<String>());
+    let deep = (JSON_DEPTH_MAX - 2..JSON_DEPTH_MAX + 2).prop_map(|tokens| "/a".repeat(tokens));
+    let path = prop_oneof![20 => path, 1 => deep];
     let op = select(vec!["add", "add", "add", "remove", "replace", "move", "copy", "test", "test"]);
     let step = (op, path.clone(), path, json()).prop_map(|(op, from, path, value)| {
         format!("{{\"value\":{value},\"from\":\"{from}\",\"more\":1,\"path\":\"{path}\",\"op\":\"{op}\"}}")
