@@ -254,3 +254,7 @@ fn take(block: &mut Bytes, length: u32) -> Result<Bytes, Bad> {
         _ => Err(Bad("a record is longer than its block")),
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a case may panic")]
+mod tests;
