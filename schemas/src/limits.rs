@@ -44,8 +44,8 @@ pub const CONTROL_OFFSETS_MAX: i64 = 65_536;
 pub const TIME_JUMP_MS_MAX: u64 = 600_000;
 /// How long a tombstone stays, ms of log time, unless configured.
 pub const PURGE_GRACE_MS: u64 = 7 * 24 * 3600 * 1000;
-/// Most rows that one Sweep or Purge takes.
-pub const SWEEP_ROWS_MAX: u32 = 1000;
+/// Most rows that one Sweep or Purge takes: so many keys of the longest kind fit one outcome record.
+pub const SWEEP_ROWS_MAX: u32 = 900;
 /// Most partitions of one generation.
 pub const PARTITIONS_MAX: u32 = 4096;
 /// The envelope's format that this build writes: 1.0.

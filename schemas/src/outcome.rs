@@ -46,7 +46,7 @@ pub struct Effect {
     pub expires_at: Option<UnixMillis>,
     /// The row's value now, when the operation returns one of at most 4 KiB.
     pub value: Option<Bytes>,
-    /// The row's content type; empty where no value is returned.
+    /// The row's content type; empty after a ttl change.
     pub content_type: String,
 }
 

@@ -22,7 +22,7 @@ pub struct Config {
     pub interval: Duration,
     /// The same while there is more to do. Default 100 ms.
     pub interval_busy: Duration,
-    /// Most rows per Sweep or Purge, up to [`SWEEP_ROWS_MAX`]. More: longer flushes. Default 1,000.
+    /// Most rows per Sweep or Purge, up to [`SWEEP_ROWS_MAX`]. More: longer flushes. Default 900.
     pub rows_max: u32,
     /// How old a tombstone is before a Purge is asked for; the Claim in force decides. Default 7 days.
     pub purge_grace: Duration,

@@ -1,4 +1,5 @@
 //! Every test that needs more than one crate. One binary, so that it links once.
 
+mod laws;
 mod tidy;
 mod writer;

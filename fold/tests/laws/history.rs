@@ -14,7 +14,7 @@ use millpond_schemas::{
     limits::{CONTROL_OFFSETS_MAX, HEADERS_MAX},
 };
 
-use crate::strategy::{Bad, Condition, KEYS, Plan, Step, What};
+use super::strategy::{Bad, Condition, KEYS, Plan, Step, What};
 
 const LOG_ID: LogId = LogId([7; 16]);
 const PARTITION: PartitionId = PartitionId(1);
