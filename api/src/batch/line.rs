@@ -1,0 +1,226 @@
+//! One operation of a batch: a JSON object to a checked mutation.
+//!
+//! Values are slices of the body, not copies, wherever JSON escapes nothing.
+//! Invariant: a line that is refused says so with the code that the single call would have got.
+
+use std::borrow::Cow;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use millpond_schemas::{
+    CONTENT_TYPE_DEFAULT, Conditions, Mutation, MutationId, Op, RecordKey, Tenant, TtlMode, UnixMillis, json,
+    limits::{CONDITION_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    expiry,
+    problem::{Code, Problem},
+};
+
+/// The members that a line may have; which of them depends on `op`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Line<'a> {
+    /// Echoed.
+    #[serde(borrow)]
+    pub(crate) id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    op: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    key_b64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    value_b64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    ttl: Option<&'a RawValue>,
+    #[serde(borrow)]
+    expires_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mode: Option<Cow<'a, str>>,
+    by: Option<i64>,
+    initial: Option<i64>,
+    #[serde(borrow)]
+    patch: Option<&'a RawValue>,
+    #[serde(borrow)]
+    if_version: Option<Cow<'a, str>>,
+    if_absent: Option<bool>,
+    #[serde(borrow)]
+    idempotency_key: Option<Cow<'a, str>>,
+}
+
+/// What lines are read against.
+pub(crate) struct Context<'a> {
+    pub(crate) tenant: &'a Tenant,
+    /// The whole body, that values are slices of.
+    pub(crate) body: &'a Bytes,
+    pub(crate) now: UnixMillis,
+    /// Of the request: each line's number makes a key of it.
+    pub(crate) idempotency_key: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    /// Reads the members of one object.
+    pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(text).map_err(|error| {
+            let unknown = error.to_string().starts_with("unknown field");
+            let (code, detail) = match (unknown, error.is_data()) {
+                (true, _) => (Code::UnknownField, "a member of the line is unknown"),
+                (false, true) => (Code::BodyInvalid, "a member of the line has the wrong type"),
+                (false, false) => (Code::BodyInvalid, "the line is not a JSON object"),
+            };
+            Problem::new(code, detail)
+        })
+    }
+
+    /// The mutation that the line asks for. `number` counts from 1.
+    pub(crate) fn mutation(&self, number: usize, context: &Context<'_>) -> Result<Mutation, Problem> {
+        let key = self.key(context)?;
+        let op = self.op(context)?;
+        let conditions = self.conditions()?;
+        let id = self.id(&key, number, context)?;
+        Ok(Mutation { key, id: Some(id), conditions, op })
+    }
+
+    fn key(&self, context: &Context<'_>) -> Result<RecordKey, Problem> {
+        let invalid = |detail: &'static str| Problem::new(Code::KeyInvalid, detail);
+        let key = match (self.key, &self.key_b64) {
+            (Some(key), None) => string(key, context.body).ok_or_else(|| invalid("`key` is a string"))?,
+            (None, Some(text)) => base64(text).ok_or_else(|| invalid("`key_b64` is base64"))?,
+            _ => return Err(invalid("a line has a `key` or a `key_b64`")),
+        };
+        RecordKey::new(context.tenant, &key).map_err(|error| Problem::new(Code::KeyInvalid, error.to_string()))
+    }
+
+    fn op(&self, context: &Context<'_>) -> Result<Op, Problem> {
+        let op = self.op.as_deref().ok_or_else(|| Problem::new(Code::BodyInvalid, "a line has an `op`"))?;
+        self.check_members(op)?;
+        Ok(match op {
+            "put" => Op::Put {
+                value: self.value(context)?,
+                content_type: self.content_type()?,
+                expiry: expiry::of_json(self.ttl, self.expires_at, context.now)?,
+            },
+            "delete" => Op::Delete,
+            "ttl" => self.ttl(context)?,
+            "increment" => Op::Increment { by: self.by.unwrap_or(1), initial: self.initial.unwrap_or(0) },
+            "append" => Op::Append { value: self.value(context)? },
+            "merge-patch" => Op::MergePatch { patch: self.patch(context, json::check)? },
+            "json-patch" => Op::JsonPatch { patch: self.patch(context, json::check_patch)? },
+            _ => return Err(Problem::new(Code::BodyInvalid, OPS)),
+        })
+    }
+
+    /// A member that the operation does not have is as unknown as any other.
+    fn check_members(&self, op: &str) -> Result<(), Problem> {
+        let (put, ttl) = (op == "put", op == "ttl");
+        let members = [
+            ("value", self.value.is_some(), put || op == "append"),
+            ("value_b64", self.value_b64.is_some(), put || op == "append"),
+            ("content_type", self.content_type.is_some(), put),
+            ("ttl", self.ttl.is_some(), put || ttl),
+            ("expires_at", self.expires_at.is_some(), put || ttl),
+            ("mode", self.mode.is_some(), ttl),
+            ("by", self.by.is_some(), op == "increment"),
+            ("initial", self.initial.is_some(), op == "increment"),
+            ("patch", self.patch.is_some(), op == "merge-patch" || op == "json-patch"),
+        ];
+        match members.into_iter().find(|(_, is_there, belongs)| *is_there && !belongs) {
+            Some((name, ..)) => Err(Problem::new(Code::UnknownField, format!("this operation has no `{name}`"))),
+            None => Ok(()),
+        }
+    }
+
+    fn value(&self, context: &Context<'_>) -> Result<Bytes, Problem> {
+        let invalid = |detail: &'static str| Problem::new(Code::ValueNotText, detail);
+        let value = match (self.value, &self.value_b64) {
+            (Some(value), None) => string(value, context.body)
+                .ok_or_else(|| invalid("`value` is a string, stored as its UTF-8 bytes; other bytes go in `value_b64`"))?,
+            (None, Some(text)) => base64(text).ok_or_else(|| invalid("`value_b64` is base64"))?,
+            _ => return Err(invalid("this operation has a `value` or a `value_b64`")),
+        };
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(Problem::new(Code::ValueTooLarge, "").limit(VALUE_BYTES_MAX));
+        }
+        Ok(value)
+    }
+
+    fn content_type(&self) -> Result<String, Problem> {
+        let text = self.content_type.as_deref().unwrap_or(CONTENT_TYPE_DEFAULT);
+        let printable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+        if text.is_empty() || text.len() > CONTENT_TYPE_BYTES_MAX || !printable {
+            return Err(Problem::new(Code::ContentTypeInvalid, "1 to 255 bytes of printable ASCII"));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn ttl(&self, context: &Context<'_>) -> Result<Op, Problem> {
+        let mode = expiry::mode(self.mode.as_deref())?;
+        let expiry = expiry::of_json(self.ttl, self.expires_at, context.now)?;
+        expiry::check_mode(mode, expiry)?;
+        if expiry.is_none() && mode != TtlMode::Set {
+            return Err(Problem::new(Code::TtlInvalid, "this mode takes a `ttl` or an `expires_at`"));
+        }
+        Ok(Op::Ttl { mode, expiry })
+    }
+
+    fn patch(
+        &self,
+        context: &Context<'_>,
+        check: fn(&[u8]) -> Result<(), json::JsonInvalid>,
+    ) -> Result<Bytes, Problem> {
+        let patch = self.patch.ok_or_else(|| Problem::new(Code::BodyInvalid, "this operation has a `patch`"))?;
+        check(patch.get().as_bytes()).map_err(|mut error| {
+            error.pointer = format!("/patch{}", error.pointer);
+            Problem::of_json(error)
+        })?;
+        Ok(slice(patch.get(), context.body))
+    }
+
+    fn conditions(&self) -> Result<Conditions, Problem> {
+        let version = self.if_version.as_deref().map(str::to_owned);
+        if version.as_ref().is_some_and(|version| version.is_empty() || version.len() > CONDITION_BYTES_MAX) {
+            return Err(Problem::new(Code::ConditionInvalid, "`if_version` is a position"));
+        }
+        Ok(Conditions { exists: false, absent: self.if_absent.unwrap_or(false), version })
+    }
+
+    fn id(&self, key: &RecordKey, number: usize, context: &Context<'_>) -> Result<MutationId, Problem> {
+        let own = self.idempotency_key.as_deref().map(Cow::Borrowed);
+        let derived = || context.idempotency_key.map(|request| Cow::Owned(format!("{request}:{number}")));
+        match own.or_else(derived) {
+            None => Ok(MutationId { bytes: rand::random(), durable: false }),
+            Some(text) if crate::headers::is_idempotency_key(&text) || self.idempotency_key.is_none() => {
+                Ok(MutationId::of_idempotency_key(key, &text))
+            }
+            Some(_) => Err(Problem::new(Code::IdempotencyKeyInvalid, "1 to 255 printable ASCII characters")),
+        }
+    }
+}
+
+const OPS: &str = "`op` is put, delete, ttl, increment, append, merge-patch or json-patch";
+
+/// A JSON string's bytes, without a copy where it holds no escape.
+fn string(raw: &RawValue, body: &Bytes) -> Option<Bytes> {
+    let text = raw.get();
+    let inside = text.strip_prefix('"')?.strip_suffix('"')?;
+    if !inside.contains('\\') {
+        return Some(slice(inside, body));
+    }
+    serde_json::from_str::<String>(text).ok().map(Bytes::from)
+}
+
+/// The part of the body that `text` is.
+fn slice(text: &str, body: &Bytes) -> Bytes {
+    if text.is_empty() { Bytes::new() } else { body.slice_ref(text.as_bytes()) }
+}
+
+fn base64(text: &str) -> Option<Bytes> {
+    STANDARD.decode(text).ok().map(Bytes::from)
+}

@@ -1,0 +1,129 @@
+//! Bodies that are large, slow, encoded or cut, in paused time.
+
+use std::convert::Infallible;
+
+use http_body_util::{Full, StreamBody};
+use hyper::body::Frame;
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+
+use super::*;
+
+const LIMIT: Limit = Limit { bytes: 64 * 1024, code: Code::ValueTooLarge };
+
+fn budget() -> Budget {
+    Budget::new(1024 * 1024)
+}
+
+async fn read_code(headers: HeaderMap, body: Body) -> Result<Bytes, Code> {
+    read(&budget(), &headers, body, LIMIT).await.map(|whole| whole.bytes).map_err(|problem| problem.code())
+}
+
+/// A body without a length, that brings what is sent.
+fn stream() -> (mpsc::Sender<usize>, Body) {
+    let (sender, mut receiver) = mpsc::channel::<usize>(16);
+    let frames = futures_util::stream::poll_fn(move |context| {
+        receiver
+            .poll_recv(context)
+            .map(|bytes| bytes.map(|bytes| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; bytes])))))
+    });
+    (sender, Body::new(StreamBody::new(frames)))
+}
+
+#[tokio::test]
+async fn a_length_over_the_limit_is_refused_before_reading() {
+    let body = Body::new(Full::new(Bytes::from(vec![0; LIMIT.bytes + 1])));
+    assert_eq!(read_code(HeaderMap::new(), body).await, Err(Code::ValueTooLarge));
+    let body = Body::new(Full::new(Bytes::from(vec![0; LIMIT.bytes])));
+    assert_eq!(read_code(HeaderMap::new(), body).await.map(|bytes| bytes.len()), Ok(LIMIT.bytes));
+}
+
+#[tokio::test]
+async fn reading_stops_where_a_body_without_a_length_passes_the_limit() {
+    let (sender, body) = stream();
+    sender.send(LIMIT.bytes).await.unwrap();
+    sender.send(1).await.unwrap();
+    assert_eq!(read_code(HeaderMap::new(), body).await, Err(Code::ValueTooLarge));
+    assert!(sender.send(1).await.is_err(), "the body is dropped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_body_is_given_up_after_ten_seconds() {
+    let (_sender, body) = stream();
+    let started = Instant::now();
+    assert_eq!(read_code(HeaderMap::new(), body).await, Err(Code::BodyTimeout));
+    assert_eq!(started.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dripping_body_is_given_up_after_ten_seconds() {
+    let (sender, body) = stream();
+    let started = Instant::now();
+    let drip = async {
+        while sender.send(10).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let (code, ()) = tokio::join!(read_code(HeaderMap::new(), body), drip);
+    assert_eq!(code, Err(Code::BodyTimeout));
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_steady_body_may_take_longer_than_a_window() {
+    let (sender, body) = stream();
+    let steady = async move {
+        for _ in 0..30 {
+            sender.send(2000).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let (bytes, ()) = tokio::join!(read_code(HeaderMap::new(), body), steady);
+    assert_eq!(bytes.map(|bytes| bytes.len()), Ok(60_000));
+}
+
+#[tokio::test]
+async fn only_identity_is_taken_as_a_content_encoding() {
+    for (lines, taken) in [
+        (&["identity"][..], true),
+        (&["Identity"], true),
+        (&["gzip"], false),
+        (&["br"], false),
+        (&[""], false),
+        (&["identity, gzip"], false),
+        (&["identity", "identity"], false),
+    ] {
+        let headers =
+            lines.iter().map(|line| (header::CONTENT_ENCODING, HeaderValue::from_str(line).unwrap()));
+        let code = read_code(headers.collect(), Body::empty()).await;
+        assert_eq!(code, if taken { Ok(Bytes::new()) } else { Err(Code::EncodingUnsupported) }, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_together_stay_inside_the_budget_and_give_it_back() {
+    let budget = Budget::new(LIMIT.bytes);
+    let full = || Body::new(Full::new(Bytes::from(vec![0; LIMIT.bytes])));
+    let held = read(&budget, &HeaderMap::new(), full(), LIMIT).await.unwrap();
+    let refused = read(&budget, &HeaderMap::new(), full(), LIMIT).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Overloaded);
+    drop(held);
+    assert!(read(&budget, &HeaderMap::new(), full(), LIMIT).await.is_ok());
+}
+
+proptest! {
+    #[test]
+    fn pieces_come_back_joined(pieces in prop::collection::vec(0usize..3000, 0..12)) {
+        let total: usize = pieces.iter().sum();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let bytes = runtime.block_on(async {
+            let (sender, body) = stream();
+            for piece in &pieces {
+                sender.send(*piece).await.unwrap();
+            }
+            drop(sender);
+            read_code(HeaderMap::new(), body).await
+        });
+        prop_assert_eq!(bytes.map(|bytes| bytes.len()), Ok(total));
+    }
+}

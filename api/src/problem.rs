@@ -1,0 +1,364 @@
+//! Every problem that a call can end with, in one table, and how it is told (RFC 9457).
+//!
+//! Not here: deciding that there is one. Invariant: no text in a problem holds a byte that a user sent.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use millpond_schemas::{JsonInvalid, Position, Refusal, Rejected, Rejection};
+use serde::Serialize;
+
+use crate::headers::{KV_DUPLICATE, KV_POSITION};
+
+/// What a problem says about the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nothing was to be logged.
+    None,
+    /// The caller's fault, certainly not on the log.
+    Refused,
+    /// Certainly not on the log.
+    NotAccepted,
+    /// It may be on the log.
+    Unknown,
+    /// On the log, and without effect.
+    Rejected,
+}
+
+impl Fate {
+    fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Refused => "refused",
+            Self::NotAccepted => "not-accepted",
+            Self::Unknown => "unknown",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+macro_rules! problems {
+    ($($name:ident $status:ident $fate:ident $code:literal $title:literal;)+) => {
+        /// Which problem. The codes are stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Code { $($name,)+ }
+
+        impl Code {
+            #[cfg(test)]
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The stable code.
+            pub(crate) fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+
+            /// Status of the answer.
+            pub(crate) fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)+ }
+            }
+
+            /// What it says about the log, on a write.
+            pub(crate) fn fate(self) -> Fate {
+                match self { $(Self::$name => Fate::$fate,)+ }
+            }
+
+            fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)+ }
+            }
+        }
+    };
+}
+
+problems! {
+    KeyInvalid BAD_REQUEST Refused "key-invalid" "The key is not valid";
+    TenantInvalid BAD_REQUEST Refused "tenant-invalid" "The tenant is not valid";
+    UnknownField BAD_REQUEST Refused "unknown-field" "A field or parameter is unknown";
+    ConditionInvalid BAD_REQUEST Refused "condition-invalid" "A condition is not valid";
+    TtlInvalid BAD_REQUEST Refused "ttl-invalid" "The TTL or expiry is not valid";
+    IdempotencyKeyInvalid BAD_REQUEST Refused "idempotency-key-invalid" "The Idempotency-Key is not valid";
+    ContentTypeInvalid BAD_REQUEST Refused "content-type-invalid" "The content type is not valid";
+    PositionInvalid BAD_REQUEST Refused "position-invalid" "A position is not valid here";
+    ConsistencyInvalid BAD_REQUEST Refused "consistency-invalid" "The consistency is not valid";
+    WaitInvalid BAD_REQUEST Refused "wait-invalid" "The wait is not valid";
+    BodyInvalid BAD_REQUEST Refused "body-invalid" "The body is not valid";
+    BodyIncomplete BAD_REQUEST Refused "body-incomplete" "The body ended early";
+    BatchEmpty BAD_REQUEST Refused "batch-empty" "The batch holds no operation";
+    ValueNotText BAD_REQUEST Refused "value-invalid" "The value is not a string";
+    Forbidden FORBIDDEN None "forbidden" "Not allowed here";
+    NotFound NOT_FOUND Rejected "not-found" "The key does not exist";
+    RouteUnknown NOT_FOUND None "route-unknown" "There is nothing at this path";
+    PositionUnknown NOT_FOUND None "position-unknown" "No mutation has this position";
+    MethodNotAllowed METHOD_NOT_ALLOWED None "method-not-allowed" "The path does not take this method";
+    NotAcceptable NOT_ACCEPTABLE None "not-acceptable" "The answer has no format that the client accepts";
+    BodyTimeout REQUEST_TIMEOUT Refused "body-timeout" "The body came too slowly";
+    WrongType CONFLICT Rejected "wrong-type" "The value is not what the operation works on";
+    PatchTestFailed CONFLICT Rejected "patch-test-failed" "A test of the patch failed";
+    PatchPathMissing CONFLICT Rejected "patch-path-missing" "A path of the patch is not in the value";
+    IncrementOverflow CONFLICT Rejected "increment-overflow" "The sum leaves 64 bits";
+    ValueOutgrown CONFLICT Rejected "value-too-large" "The value would grow past the limit";
+    PositionGone GONE None "position-gone" "What became of this mutation is no longer kept";
+    ConditionFailed PRECONDITION_FAILED Rejected "condition-failed" "A condition did not hold";
+    ValueTooLarge PAYLOAD_TOO_LARGE Refused "value-too-large" "The value is too large";
+    BodyTooLarge PAYLOAD_TOO_LARGE Refused "body-too-large" "The body is too large";
+    BatchTooLarge PAYLOAD_TOO_LARGE Refused "batch-too-large" "The batch is too large";
+    UriTooLong URI_TOO_LONG Refused "uri-too-long" "The URI is too long";
+    MediaTypeUnsupported UNSUPPORTED_MEDIA_TYPE Refused "media-type-unsupported" "The content type is not taken here";
+    EncodingUnsupported UNSUPPORTED_MEDIA_TYPE Refused "encoding-unsupported" "The content encoding is not taken here";
+    ValueInvalid UNPROCESSABLE_ENTITY Refused "value-invalid" "The body could never apply";
+    IdempotencyConflict UNPROCESSABLE_ENTITY Rejected "idempotency-conflict" "The Idempotency-Key stands for another request";
+    DeadLettered UNPROCESSABLE_ENTITY Rejected "dead-lettered" "The mutation can never apply";
+    HeadersTooLarge REQUEST_HEADER_FIELDS_TOO_LARGE Refused "headers-too-large" "The headers are too large";
+    Internal INTERNAL_SERVER_ERROR None "internal" "The server failed";
+    LogBackpressure SERVICE_UNAVAILABLE NotAccepted "log-backpressure" "The log's queue is full";
+    LogUnavailable SERVICE_UNAVAILABLE NotAccepted "log-unavailable" "The log takes nothing just now";
+    LogDiverged SERVICE_UNAVAILABLE NotAccepted "log-diverged" "The log is not the one that was written before";
+    Overloaded SERVICE_UNAVAILABLE NotAccepted "overloaded" "Too many bodies are being read";
+    ShardUnavailable SERVICE_UNAVAILABLE None "shard-unavailable" "The shard does not answer";
+    OutcomeUnknown GATEWAY_TIMEOUT Unknown "outcome-unknown" "The mutation may be on the log, or not";
+    PositionNotReached GATEWAY_TIMEOUT None "position-not-reached" "The wanted position was not applied in time";
+}
+
+/// A problem on its way to the client.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
+    code: Code,
+    detail: Cow<'static, str>,
+    hint: Option<&'static str>,
+    limit: Option<u64>,
+    pointer: Option<String>,
+    position: Option<Position>,
+    current: Option<Option<Position>>,
+    lag_records: Option<i64>,
+    reason: Option<&'static str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The members of a problem, as JSON.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Told<'a> {
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    outcome: &'static str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+    /// What the key's version was when it was judged; null: absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_records: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+impl Problem {
+    /// A problem with what is wrong in words.
+    pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Parts {
+            code,
+            detail: detail.into(),
+            hint: None,
+            limit: None,
+            pointer: None,
+            position: None,
+            current: None,
+            lag_records: None,
+            reason: None,
+            headers: Vec::new(),
+        }))
+    }
+
+    /// A body that could never apply, with where.
+    pub(crate) fn of_json(error: JsonInvalid) -> Self {
+        Self::new(Code::ValueInvalid, error.message).at(error.pointer)
+    }
+
+    /// A rejection of the mutation at `position`.
+    pub(crate) fn of_rejected(rejected: &Rejected, position: Position) -> Self {
+        let code = match rejected.rejection {
+            Rejection::ConditionFailed => Code::ConditionFailed,
+            Rejection::NotFound => Code::NotFound,
+            Rejection::WrongType => Code::WrongType,
+            Rejection::PatchTestFailed => Code::PatchTestFailed,
+            Rejection::PatchPathMissing => Code::PatchPathMissing,
+            Rejection::IncrementOverflow => Code::IncrementOverflow,
+            Rejection::ValueTooLarge => Code::ValueOutgrown,
+            Rejection::IdempotencyConflict => Code::IdempotencyConflict,
+        };
+        let mut problem = Self::new(code, "").of(position);
+        problem.0.current = Some(rejected.current.map(|version| version.position(position.partition)));
+        problem
+    }
+
+    /// A dead letter at `position`.
+    pub(crate) fn of_refusal(refusal: &Refusal, position: Position) -> Self {
+        let mut problem = Self::new(Code::DeadLettered, refusal.detail.clone()).of(position);
+        problem.0.reason = Some(refusal.reason.code());
+        problem
+    }
+
+    /// With the limit that was passed.
+    pub(crate) fn limit(mut self, limit: usize) -> Self {
+        self.0.limit = Some(limit as u64);
+        self
+    }
+
+    /// With a JSON Pointer into the body.
+    pub(crate) fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.0.pointer = Some(pointer.into());
+        self
+    }
+
+    /// With what certainly helps.
+    pub(crate) fn hint(mut self, hint: &'static str) -> Self {
+        self.0.hint = Some(hint);
+        self
+    }
+
+    /// With the position that it is about.
+    pub(crate) fn of(mut self, position: Position) -> Self {
+        self.0.position = Some(position);
+        self
+    }
+
+    /// With how many records are missing.
+    pub(crate) fn lag(mut self, records: i64) -> Self {
+        self.0.lag_records = Some(records);
+        self
+    }
+
+    /// With a header of its own.
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.push((name, value));
+        self
+    }
+
+    /// As the answer to a repeat.
+    pub(crate) fn duplicate(self) -> Self {
+        self.header(KV_DUPLICATE.clone(), HeaderValue::from_static("true"))
+    }
+
+    /// Which problem.
+    pub(crate) fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// Its members. `read`: the call could not have logged anything.
+    pub(crate) fn told<'a>(&'a self, read: bool, request_id: Option<&'a str>) -> Told<'a> {
+        let parts = &self.0;
+        let status = parts.code.status();
+        let retryable = matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        );
+        Told {
+            title: parts.code.title(),
+            status: status.as_u16(),
+            code: parts.code.code(),
+            outcome: if read { Fate::None } else { parts.code.fate() }.word(),
+            retryable,
+            detail: &parts.detail,
+            hint: parts.hint,
+            limit: parts.limit,
+            pointer: parts.pointer.as_deref(),
+            position: parts.position.map(|position| position.to_string()),
+            current: parts.current.map(|current| current.map(|position| position.to_string())),
+            lag_records: parts.lag_records,
+            reason: parts.reason,
+            request_id,
+        }
+    }
+
+    /// Adds the headers of its answer.
+    fn fill(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.0.headers {
+            headers.append(name, value.clone());
+        }
+        if let Some(position) = self.0.position {
+            headers.insert(KV_POSITION.clone(), crate::headers::of_display(position));
+        }
+        if matches!(self.0.code.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+    }
+}
+
+/// Without a body yet: what fills it needs to know the request.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.0.code.status().into_response();
+        self.fill(response.headers_mut());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_code_is_lower_case_words_and_means_one_thing_per_status() {
+        let mut seen = HashMap::new();
+        for code in Code::ALL {
+            assert!(code.code().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{code:?}");
+            assert!(seen.insert((code.code(), code.status()), code).is_none(), "{code:?} is there twice");
+        }
+    }
+
+    #[test]
+    fn what_a_write_is_told_of_the_log_follows_its_status() {
+        for code in Code::ALL.iter().filter(|code| code.fate() != Fate::None) {
+            let expected = match code.status().as_u16() {
+                503 => Fate::NotAccepted,
+                504 => Fate::Unknown,
+                409 | 412 => Fate::Rejected,
+                404 | 422 => continue,
+                _ => Fate::Refused,
+            };
+            assert_eq!(code.fate(), expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn only_429_503_and_504_are_worth_another_try() {
+        for code in Code::ALL {
+            let retryable = Problem::new(*code, "").told(false, None).retryable;
+            assert_eq!(retryable, matches!(code.status().as_u16(), 429 | 503 | 504), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_read_never_speaks_of_the_log() {
+        for code in Code::ALL {
+            assert_eq!(Problem::new(*code, "").told(true, None).outcome, "none");
+        }
+    }
+
+    #[test]
+    fn every_rejection_keeps_its_code() {
+        let position = "1-0-7".parse().unwrap();
+        for rejection in Rejection::ALL {
+            let problem = Problem::of_rejected(&Rejected { rejection, current: None }, position);
+            assert_eq!(problem.code().code(), rejection.code());
+            assert_eq!(problem.code().fate(), Fate::Rejected);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What every call needs: the log, the shards, what is known of the partitions, and the configuration.
+//!
+//! Invariant: nothing in here changes after the start but through its own short lock or atomic.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use millpond_log::{Clock, Log};
+use millpond_schemas::{
+    Generation, Offset, OutcomeRange, PartitionId, Position, RecordKey, Topology, UnixMillis,
+};
+use millpond_shard::{Error, Outcomes, Shard, Snapshot};
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config,
+    body::Budget,
+    metrics::Metrics,
+    partitions::Partitions,
+    problem::{Code, Problem},
+};
+
+/// Shared by every handler.
+pub(crate) type App = Arc<State>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) log: Log,
+    pub(crate) topology: watch::Receiver<Arc<Topology>>,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) clock: Clock,
+    pub(crate) partitions: Arc<Partitions>,
+    pub(crate) metrics: Metrics,
+    pub(crate) bodies: Budget,
+    /// The api takes no new connections; what waits should end soon.
+    pub(crate) draining: CancellationToken,
+    /// An ack did not rise: the log is another one, or lost its tail.
+    pub(crate) diverged: AtomicBool,
+}
+
+impl State {
+    /// The generation that is written to.
+    pub(crate) fn generation(&self) -> Generation {
+        self.topology.borrow().generation
+    }
+
+    /// Where a key belongs.
+    pub(crate) fn partition_of(&self, key: &RecordKey) -> PartitionId {
+        key.partition(self.partitions.count())
+    }
+
+    /// A place in the generation that is written to.
+    pub(crate) fn position(&self, partition: PartitionId, offset: Offset) -> Position {
+        Position { generation: self.generation(), partition, offset }
+    }
+
+    /// The api's wall clock.
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
+    /// Longest value that this partition takes.
+    pub(crate) fn value_bytes_max(&self, partition: PartitionId) -> usize {
+        self.config.value_bytes_max.min(self.partitions.of(partition).value_bytes_max())
+    }
+
+    /// Whether the log is known to be another one.
+    pub(crate) fn has_diverged(&self) -> bool {
+        self.diverged.load(Ordering::Relaxed)
+    }
+
+    /// The shard that serves a partition, with its name.
+    pub(crate) fn shard_of(&self, partition: PartitionId) -> Result<(&Shard, String), Problem> {
+        let topology = self.topology.borrow();
+        let index = topology.shard_of(partition);
+        let found = index.and_then(|index| Some((self.shards.get(index)?, topology.shards.get(index)?)));
+        let (shard, named) = found.ok_or_else(unavailable)?;
+        Ok((shard, named.name.clone()))
+    }
+
+    fn shard(&self, partition: PartitionId) -> Result<&Shard, Problem> {
+        let index = self.topology.borrow().shard_of(partition);
+        index.and_then(|index| self.shards.get(index)).ok_or_else(unavailable)
+    }
+
+    /// Reads one key. What it was read at is remembered.
+    pub(crate) async fn read_key(
+        &self,
+        partition: PartitionId,
+        key: &RecordKey,
+    ) -> Result<Snapshot, Problem> {
+        let call = self.shard(partition)?.read(partition, vec![key.clone()]);
+        let snapshot = within(self.config.shard_deadline, call).await?;
+        let freshness = &snapshot.freshness;
+        self.partitions.read_watermark(partition, freshness.applied.offset, freshness.time);
+        Ok(snapshot)
+    }
+
+    /// Reads the kept outcomes of `from..=to`.
+    pub(crate) async fn read_outcomes(
+        &self,
+        partition: PartitionId,
+        (from, to): (Offset, Offset),
+        deadline: Duration,
+    ) -> Result<Outcomes, Problem> {
+        let outcomes = within(deadline, self.shard(partition)?.outcomes(partition, from, to)).await?;
+        let freshness = &outcomes.freshness;
+        self.partitions.read_watermark(partition, freshness.applied.offset, freshness.time);
+        let covered = to.min(freshness.applied.offset);
+        self.partitions.read_outcomes(partition, (from, covered), &outcomes.ranges);
+        Ok(outcomes)
+    }
+}
+
+/// What became of an offset, from what a shard keeps. None: it is not applied yet.
+pub(crate) fn kept_outcome(outcomes: &Outcomes, offset: Offset) -> Option<millpond_schemas::Outcome> {
+    if offset > outcomes.freshness.applied.offset {
+        return None;
+    }
+    let of = |range: &OutcomeRange| range.of(offset);
+    Some(outcomes.ranges.iter().find_map(of).unwrap_or(millpond_schemas::Outcome::Applied(None)))
+}
+
+fn unavailable() -> Problem {
+    Problem::new(Code::ShardUnavailable, "")
+}
+
+/// Waits for a shard, but not longer. A shard finishes by itself what it began.
+async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Problem> {
+    match timeout(deadline, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(of_shard(&error)),
+        Err(_late) => Err(unavailable()),
+    }
+}
+
+fn of_shard(error: &Error) -> Problem {
+    match error {
+        Error::Unavailable { .. } | Error::Fenced { .. } => {
+            tracing::debug!(error = error as &dyn std::error::Error, "a shard does not answer");
+            unavailable()
+        }
+        Error::Corrupt { .. } | Error::Schema { .. } | Error::Refused { .. } | Error::RowAhead { .. } => {
+            tracing::error!(error = error as &dyn std::error::Error, "a shard cannot be read");
+            Problem::new(Code::Internal, "the shard cannot be read")
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Mutations onto the log: sent at once, in the order of the calls, and theirs to keep from then on.
+//!
+//! Sending does not wait, so a call that is dropped has either not sent or sent for good: the log's queue owns the
+//! records. Invariant: *not-accepted* is said only of what was certainly never sent.
+
+use std::sync::atomic::Ordering;
+
+use millpond_log::{Acks, Append, Error};
+use millpond_schemas::{
+    Expiry, Mutation, MutationId, Offset, Op, PartitionId, Position, TtlMode, UnixMillis,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    problem::{Code, Problem},
+    state::State,
+};
+
+/// Mutations that were sent.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    acks: Acks,
+    records: Vec<SentRecord>,
+}
+
+#[derive(Debug)]
+struct SentRecord {
+    partition: PartitionId,
+    key_hash: u64,
+    bytes: u64,
+    /// No ack is below this, or the log is another one.
+    floor: Offset,
+    expiry: Option<Expiry>,
+}
+
+/// A mutation that the log has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// Its name.
+    pub(crate) position: Position,
+    /// When its key will expire, where the mutation alone says so.
+    pub(crate) expires_at: Option<UnixMillis>,
+}
+
+/// An id for a mutation that nobody named: random, not durable.
+pub(crate) fn random_id() -> MutationId {
+    let bytes: [u8; 16] = rand::random();
+    // All zero means no id.
+    MutationId { bytes: if bytes == [0; 16] { [1; 16] } else { bytes }, durable: false }
+}
+
+/// Hash of a key for the memory of recent writes.
+pub(crate) fn key_hash(record_key: &[u8]) -> u64 {
+    xxh3_64(record_key)
+}
+
+impl State {
+    /// Sends mutations in one call, without waiting. Those of one partition lie on the log in this order.
+    ///
+    /// # Errors
+    /// 503, 413: none of them is on the log.
+    pub(crate) fn send(&self, mutations: &[Mutation]) -> Result<Sent, Problem> {
+        if self.has_diverged() {
+            return Err(Problem::new(Code::LogDiverged, ""));
+        }
+        let mut records = Vec::with_capacity(mutations.len());
+        let mut appends = Vec::with_capacity(mutations.len());
+        for mutation in mutations {
+            let partition = self.partition_of(&mutation.key);
+            let raw = mutation.encode();
+            records.push(SentRecord {
+                partition,
+                key_hash: key_hash(mutation.key.bytes()),
+                bytes: raw.len() as u64,
+                floor: self.partitions.of(partition).end(),
+                expiry: expiry_of(&mutation.op),
+            });
+            appends.push(Append { partition, raw });
+        }
+        let acks = self.log.enqueue(appends).map_err(|error| of_log(&error))?;
+        Ok(Sent { acks, records })
+    }
+
+    /// Waits until the log has them, in the order in which they were sent.
+    ///
+    /// # Errors
+    /// 503: none is on the log. 504: any of them may be.
+    pub(crate) async fn accepted(&self, sent: Sent) -> Result<Vec<Accepted>, Problem> {
+        let acks = sent.acks.await.map_err(|error| of_log(&error))?;
+        let generation = self.generation();
+        let mut accepted = Vec::with_capacity(acks.len());
+        for (record, ack) in sent.records.into_iter().zip(acks) {
+            if ack.offset < record.floor {
+                return Err(self.diverge(record.partition, ack.offset, record.floor));
+            }
+            self.partitions.acked(record.partition, record.key_hash, ack);
+            self.metrics.log_records.inc();
+            self.metrics.log_bytes.inc_by(record.bytes);
+            accepted.push(Accepted {
+                position: Position { generation, partition: record.partition, offset: ack.offset },
+                expires_at: record.expiry.map(|expiry| expiry.at(ack.time)),
+            });
+        }
+        Ok(accepted)
+    }
+
+    /// What comes back from this log is not above what was there before: nothing more is accepted.
+    fn diverge(&self, partition: PartitionId, offset: Offset, floor: Offset) -> Problem {
+        if !self.diverged.swap(true, Ordering::Relaxed) {
+            tracing::error!(%partition, %offset, %floor, "the log issued an offset again; no more is accepted");
+        }
+        Problem::new(Code::OutcomeUnknown, "the log is not the one that was written before")
+    }
+}
+
+/// When the key expires, if the present row has no say in it.
+fn expiry_of(op: &Op) -> Option<Expiry> {
+    match op {
+        Op::Put { expiry, .. } | Op::Ttl { mode: TtlMode::Set, expiry } => *expiry,
+        Op::Ttl { .. }
+        | Op::Delete
+        | Op::Increment { .. }
+        | Op::Append { .. }
+        | Op::MergePatch { .. }
+        | Op::JsonPatch { .. } => None,
+    }
+}
+
+fn of_log(error: &Error) -> Problem {
+    match error {
+        Error::Backpressure { .. } => Problem::new(Code::LogBackpressure, ""),
+        Error::TooLarge { max, .. } => {
+            Problem::new(Code::BodyTooLarge, "more than the log takes at once").limit(*max)
+        }
+        Error::Unknown { .. } => {
+            tracing::warn!(error = error as &dyn std::error::Error, "an append is in doubt");
+            Problem::new(Code::OutcomeUnknown, "")
+                .hint("the same request with the same Idempotency-Key is safe to repeat")
+        }
+        Error::Unavailable { .. } => {
+            tracing::debug!(error = error as &dyn std::error::Error, "the log takes nothing");
+            Problem::new(Code::LogUnavailable, "")
+        }
+        Error::Trimmed { .. } | Error::BeyondEnd { .. } | Error::Corrupt { .. } => {
+            tracing::error!(error = error as &dyn std::error::Error, "an append failed as only reads can");
+            Problem::new(Code::OutcomeUnknown, "")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_unknown_append_leaves_it_open_what_is_on_the_log() {
+        use crate::problem::Fate;
+        let fate = |error: Error| of_log(&error).code().fate();
+        assert_eq!(fate(Error::Backpressure { queued_bytes: 1, max: 1 }), Fate::NotAccepted);
+        assert_eq!(fate(Error::Unavailable { reason: "", source: None }), Fate::NotAccepted);
+        assert_eq!(fate(Error::TooLarge { bytes: 2, max: 1 }), Fate::Refused);
+        let source = std::sync::Arc::new(std::io::Error::other("lost"));
+        assert_eq!(fate(Error::Unknown { source }), Fate::Unknown);
+    }
+
+    #[test]
+    fn random_ids_differ_and_are_not_durable() {
+        assert_ne!(random_id().bytes, random_id().bytes);
+        assert!(!random_id().durable);
+    }
+}

@@ -1,0 +1,34 @@
+//! `GET /version`: which build this is, and its limits.
+//!
+//! Invariant: the limits told are those that are checked.
+
+use axum::{
+    body::Body,
+    extract::{Request, State as Shared},
+    response::Response,
+};
+use http::header;
+use millpond_schemas::limits::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, PAGE_ROWS_MAX};
+use serde_json::json;
+
+use crate::{accept, answer::json_type, problem::Problem, query::Query, state::App};
+
+/// Version and limits.
+pub(crate) async fn get(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
+    accept::json(request.headers())?;
+    Query::of(request.uri(), &[])?;
+    let least = app.partitions.ids().map(|partition| app.value_bytes_max(partition)).min();
+    let version = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "limits": {
+            "key_bytes_max": KEY_BYTES_MAX,
+            "value_bytes_max": least.unwrap_or(app.config.value_bytes_max),
+            "batch_operations_max": BATCH_OPERATIONS_MAX,
+            "batch_bytes_max": BATCH_BYTES_MAX,
+            "page_rows_max": PAGE_ROWS_MAX,
+        },
+    });
+    let mut response = Response::new(Body::from(version.to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, json_type());
+    Ok(response)
+}

@@ -1,0 +1,173 @@
+//! PUT, DELETE and PATCH of a key, and the way of every single write: check, send, wait if asked, answer.
+//!
+//! Invariant: everything that can be refused is refused before the log has it; nothing is judged early.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{Request, State as Shared},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, header, request::Parts};
+use millpond_schemas::{CONTENT_TYPE_DEFAULT, Mutation, Op, limits::CONTENT_TYPE_BYTES_MAX};
+use tokio::time::Instant;
+
+use crate::{
+    answer::{Answer, Asked},
+    body::{self, Limit},
+    call::{self, Called},
+    conditions, expiry,
+    headers::{self, PREFERENCE_APPLIED},
+    patch::Form,
+    prefer::Preference,
+    problem::{Code, Problem},
+    query::Query,
+    state::{App, State},
+};
+
+const ROOT: &str = "/kv/";
+
+/// `PUT /kv/{key}`: replaces everything.
+pub(crate) async fn put(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let called = Called::of(&app, &head, ROOT)?;
+    let query = Query::of(&head.uri, &["ttl"])?;
+    let expiry = expiry::of_put(&head.headers, query.get("ttl"), app.now())?;
+    let content_type = content_type(&head.headers)?;
+    let checked = Checked::of(&head, called)?;
+    let limit = Limit { bytes: app.value_bytes_max(checked.called.partition), code: Code::ValueTooLarge };
+    let value = body::read(&app.bodies, &head.headers, body, limit).await?;
+    write(&app, checked.mutation(Op::Put { value: value.bytes.clone(), content_type, expiry })).await
+}
+
+/// `DELETE /kv/{key}`.
+pub(crate) async fn delete(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
+    let (head, _body) = request.into_parts();
+    let called = Called::of(&app, &head, ROOT)?;
+    Query::of(&head.uri, &[])?;
+    expiry::refuse(&head.headers)?;
+    write(&app, Checked::of(&head, called)?.mutation(Op::Delete)).await
+}
+
+/// `PATCH /kv/{key}`: increment, append, merge-patch or json-patch.
+pub(crate) async fn patch(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let called = Called::of(&app, &head, ROOT)?;
+    Query::of(&head.uri, &[])?;
+    expiry::refuse(&head.headers)?;
+    let form = Form::of(&head.headers)?;
+    let checked = Checked::of(&head, called)?;
+    let value_bytes_max = app.value_bytes_max(checked.called.partition);
+    let limit = Limit { bytes: form.body_bytes_max(value_bytes_max), code: Code::ValueTooLarge };
+    let body = body::read(&app.bodies, &head.headers, body, limit).await?;
+    write(&app, checked.mutation(form.op(body.bytes.clone(), value_bytes_max)?)).await
+}
+
+/// What every single write says in its headers.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// Which key.
+    pub(crate) called: Called,
+    id: millpond_schemas::MutationId,
+    conditions: millpond_schemas::Conditions,
+    preference: Option<Preference>,
+}
+
+/// A mutation, and how its caller wants to be answered.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    mutation: Mutation,
+    preference: Option<Preference>,
+}
+
+impl Checked {
+    /// Reads conditions, Idempotency-Key and preference.
+    pub(crate) fn of(head: &Parts, called: Called) -> Result<Self, Problem> {
+        Ok(Self {
+            conditions: conditions::of_write(&head.headers)?,
+            id: call::mutation_id(&head.headers, &called.key)?,
+            preference: Preference::of(&head.headers),
+            called,
+        })
+    }
+
+    /// With an operation it is a mutation.
+    pub(crate) fn mutation(self, op: Op) -> Asking {
+        let mutation = Mutation { key: self.called.key, id: Some(self.id), conditions: self.conditions, op };
+        Asking { mutation, preference: self.preference }
+    }
+}
+
+/// Sends one mutation and answers: 202, or its outcome.
+pub(crate) async fn write(app: &State, asking: Asking) -> Result<Response, Problem> {
+    let Asking { mutation, preference } = asking;
+    let asked = Asked::of(&mutation);
+    let wait = wait_of(&mutation, preference, app.config.write_wait);
+    let sent = app.send(std::slice::from_ref(&mutation))?;
+    // From here on the log's queue owns the record: a client that goes away takes nothing back.
+    drop(mutation);
+    let accepted = app.accepted(sent).await?.pop().expect("one record has one ack");
+    let settled = match wait {
+        None => None,
+        Some(wait) => app.settle(accepted.position, Instant::now() + wait).await,
+    };
+    let answer = match settled {
+        None => Answer::accepted(accepted),
+        Some(settled) => Answer::settled(asked, accepted, settled)?,
+    };
+    let mut response = answer.into_response();
+    if let Some(preference) = preference {
+        response.headers_mut().insert(PREFERENCE_APPLIED.clone(), preference.applied());
+    }
+    Ok(response)
+}
+
+/// How long a write waits for its outcome; none: not at all.
+fn wait_of(mutation: &Mutation, preference: Option<Preference>, default: Duration) -> Option<Duration> {
+    match preference {
+        Some(Preference::RespondAsync) => None,
+        Some(Preference::Wait(wait)) => Some(wait),
+        None if mutation.is_blind() && !mutation.id.is_some_and(|id| id.durable) => None,
+        None => Some(default),
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
+    let code = Code::ContentTypeInvalid;
+    match headers::single(headers, &header::CONTENT_TYPE, code)?.unwrap_or_default() {
+        "" => Ok(CONTENT_TYPE_DEFAULT.to_owned()),
+        text if text.len() <= CONTENT_TYPE_BYTES_MAX => Ok(text.to_owned()),
+        _ => Err(Problem::new(code, format!("at most {CONTENT_TYPE_BYTES_MAX} bytes"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millpond_schemas::{Conditions, MutationId, RecordKey, Tenant};
+
+    use super::*;
+
+    #[test]
+    fn only_blind_writes_without_a_durable_id_do_not_wait() {
+        let key = RecordKey::new(&Tenant::new("a").unwrap(), b"k").unwrap();
+        let mutation =
+            |op: Op| Mutation { key: key.clone(), id: None, conditions: Conditions::default(), op };
+        let default = Duration::from_secs(5);
+        let wait = |mutation: &Mutation, preference| wait_of(mutation, preference, default);
+        let blind = mutation(Op::Delete);
+        let conditional = Mutation {
+            conditions: Conditions { exists: true, ..Conditions::default() },
+            ..mutation(Op::Delete)
+        };
+        let durable =
+            Mutation { id: Some(MutationId { bytes: [1; 16], durable: true }), ..mutation(Op::Delete) };
+        let increment = mutation(Op::Increment { by: 1, initial: 0 });
+        assert_eq!(wait(&blind, None), None);
+        for waits in [&conditional, &durable, &increment] {
+            assert_eq!(wait(waits, None), Some(default));
+            assert_eq!(wait(waits, Some(Preference::RespondAsync)), None);
+        }
+        let asked = Duration::from_secs(9);
+        assert_eq!(wait(&blind, Some(Preference::Wait(asked))), Some(asked));
+    }
+}
