@@ -151,7 +151,7 @@ fn digest(offset: Offset) -> Digest {
     Digest(i128::from(offset.0).to_be_bytes())
 }
 
-/// SplitMix64: spreads consecutive numbers.
+/// Spreads consecutive numbers.
 fn scattered(number: u64) -> u64 {
     let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -105,6 +105,19 @@ impl Shard {
         }
     }
 
+    /// Rows of a partition with `expires_at <= until`, at most `limit`, ordered by (`expires_at`, tenant, key).
+    pub async fn due(
+        &self,
+        partition: PartitionId,
+        due: Due,
+        until: UnixMillis,
+        limit: u32,
+    ) -> Result<Vec<Row>, Error> {
+        match self {
+            Self::Sqlite(shard) => shard.due(partition, due, until, limit).await,
+        }
+    }
+
     /// Window ids of a partition with an offset above `after` and a time of at least `since`, by offset.
     pub async fn seen(
         &self,
@@ -164,19 +177,6 @@ impl Shard {
     ) -> Result<Outcomes, Error> {
         match self {
             Self::Sqlite(shard) => shard.outcomes(partition, from, to).await,
-        }
-    }
-
-    /// Rows of a partition with `expires_at <= until`, at most `limit`, ordered by (`expires_at`, tenant, key).
-    pub async fn due(
-        &self,
-        partition: PartitionId,
-        due: Due,
-        until: UnixMillis,
-        limit: u32,
-    ) -> Result<Vec<Row>, Error> {
-        match self {
-            Self::Sqlite(shard) => shard.due(partition, due, until, limit).await,
         }
     }
 

@@ -133,7 +133,7 @@ impl Sqlite {
         until: UnixMillis,
         limit: u32,
     ) -> Result<Vec<Row>, Error> {
-        self.0.readers.run(move |c| Box::pin(read::due(c, partition, due, (until, limit)))).await
+        self.0.writer.run(move |c| Box::pin(read::due(c, partition, due, (until, limit)))).await
     }
 
     pub(crate) async fn operations(&self, partition: PartitionId) -> Result<Vec<Operation>, Error> {

@@ -1,10 +1,11 @@
 //! Promises of applying: atomic, fenced, once.
 
-use millpond_schemas::{LogId, Offset, PartitionId, UnixMillis, Watermark};
+use millpond_schemas::{LogId, Offset, PartitionId, Row, UnixMillis, Watermark};
 use millpond_shard::{Error, Shard};
 
 use crate::build::{
-    Copy, GENERATION, LOG, P0, P1, digest, keep_if_live, key, known, live, read_one, time, tombstone, version,
+    Copy, FAR, GENERATION, LOG, P0, P1, digest, keep_if_live, key, known, live, read_one, time, tombstone,
+    version,
 };
 
 pub(crate) async fn a_copy_is_created_once(shard: &Shard) {
@@ -105,12 +106,12 @@ pub(crate) async fn a_row_that_is_ahead_rolls_everything_back(shard: &Shard) {
 /// Each case: the row before, and whether a blind put at offset 5 keeps its `created_at`.
 pub(crate) async fn created_at_stays_only_while_the_key_lives(shard: &Shard) {
     let put_at = time(5);
-    let expiring =
-        |at: UnixMillis| Some(millpond_schemas::Row { expires_at: Some(at), ..live(key("k"), 0, "1") });
+    let expiring = |at: UnixMillis| Some(Row { expires_at: Some(at), ..live(key("k"), 0, "1") });
     let cases = [
         (None, false),
         (Some(live(key("k"), 0, "1")), true),
         (Some(tombstone(key("k"), 0)), false),
+        (Some(Row { expires_at: Some(FAR), ..tombstone(key("k"), 0) }), false),
         (expiring(UnixMillis(put_at.0 - 1)), false),
         (expiring(put_at), false),
         (expiring(UnixMillis(put_at.0 + 1)), true),
@@ -140,10 +141,18 @@ pub(crate) async fn a_purge_removes_exact_versions_only(shard: &Shard) {
     let rows: Vec<_> = (0..100).map(|n| known(tombstone(key(format!("{n:03}")), n))).collect();
     copy.put(shard, rows).await;
     let purged: Vec<_> = (0..99).map(|n| (key(format!("{n:03}")), version(n))).collect();
-    let mut wrong = copy.flush(1, vec![]);
-    wrong.purged.clone_from(&purged);
-    wrong.purged[50].1 = version(51);
-    assert!(matches!(shard.apply(vec![wrong]).await, Err(Error::RowAhead { partition: P0, .. })));
+    for not_there in [key("050/"), key("051")] {
+        let mut wrong = copy.flush(1, vec![]);
+        wrong.purged.clone_from(&purged);
+        wrong.purged[50].0 = not_there;
+        assert!(matches!(shard.apply(vec![wrong]).await, Err(Error::RowAhead { partition: P0, .. })));
+    }
+    for other in [49, 51] {
+        let mut wrong = copy.flush(1, vec![]);
+        wrong.purged.clone_from(&purged);
+        wrong.purged[50].1 = version(other);
+        assert!(matches!(shard.apply(vec![wrong]).await, Err(Error::RowAhead { partition: P0, .. })));
+    }
     assert_eq!(shard.dump(P0).await.unwrap().rows.len(), 100);
     let mut right = copy.flush(1, vec![]);
     right.purged = purged;

@@ -63,6 +63,7 @@ pub(crate) async fn ids_come_back_after_an_offset_and_a_time(shard: &Shard) {
     let all = [0, 3, 6, 9, 10, 13, 16, 19, 20, 23, 26, 29];
     assert_eq!(offsets(-1, UnixMillis(0)).await, all);
     assert_eq!(offsets(9, UnixMillis(0)).await, all[4..]);
+    assert_eq!(offsets(13, UnixMillis(0)).await, all[6..]);
     assert_eq!(offsets(-1, time(13)).await, all[5..]);
     assert_eq!(offsets(29, UnixMillis(0)).await, NOTHING);
 }

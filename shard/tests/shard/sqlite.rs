@@ -86,6 +86,7 @@ async fn a_changed_column_is_corrupt_and_harms_no_other_row() {
         "UPDATE kv SET key = x'61', version = version + 1 WHERE key = x'61'",
         "UPDATE kv SET checksum = checksum + 1 WHERE key = x'61'",
         "UPDATE kv SET content_type = '' WHERE key = x'61'",
+        "PRAGMA ignore_check_constraints = ON; UPDATE kv SET tombstone = 1 WHERE key = x'61'",
     ] {
         let fixture = on_sqlite().await;
         let shard = &fixture.shard;
@@ -171,6 +172,23 @@ async fn a_refused_transaction_leaves_nothing_and_the_next_one_works() {
     copy.put(shard, vec![known(live(key("a"), 0, "v"))]).await;
     assert_eq!(shard.dump(P0).await.unwrap().rows.len(), 1);
     shard.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_writers_of_one_file_one_is_fenced() {
+    let fixture = on_sqlite().await;
+    let other = Shard::open(&config(&fixture.directory)).await.unwrap();
+    let mut copy = Copy::create(&fixture.shard, P0).await;
+    for offset in 0..50 {
+        let flush = copy.flush(1, vec![known(live(key("a"), offset, "v"))]);
+        let both = tokio::join!(fixture.shard.apply(vec![flush.clone()]), other.apply(vec![flush.clone()]));
+        let mut fenced = both.0.unwrap().fenced;
+        fenced.extend(both.1.unwrap().fenced);
+        assert_eq!(fenced, [P0], "offset {offset}");
+        copy.at = flush.next;
+    }
+    other.close().await;
+    fixture.shard.close().await;
 }
 
 #[tokio::test]
