@@ -163,7 +163,8 @@ END $$;
 -- What no timestamp can hold is NULL.
 CREATE FUNCTION millpond_time(ms bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN ms BETWEEN 0 AND 253402300799999
-        THEN timestamptz '1970-01-01 00:00:00+00' + ms * interval '1 millisecond' END
+        THEN timestamptz '1970-01-01 00:00:00+00'
+            + ms / 1000 * interval '1 second' + ms % 1000 * interval '1 millisecond' END
 $$;
 
 -- For SQL tools: what exists now, readable. Never an error: what is no JSON is NULL.
