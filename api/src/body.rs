@@ -42,7 +42,8 @@ impl Budget {
     }
 }
 
-/// A body, read whole. It counts against the budget until it is dropped.
+/// A body, read whole. It counts against the budget until it is dropped or its bytes are taken: from there to the log,
+/// whose queue is bounded, nothing waits.
 #[derive(Debug)]
 pub(crate) struct Whole {
     /// The bytes.

@@ -42,14 +42,21 @@ pub(crate) fn tenant(headers: &HeaderMap) -> Result<Tenant, Problem> {
     Tenant::new(name.to_owned()).map_err(|error| Problem::new(Code::TenantInvalid, error.to_string()))
 }
 
+/// The Idempotency-Key of a call: 1 to 255 printable ASCII characters, literally.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let code = Code::IdempotencyKeyInvalid;
+    match headers::single(headers, &IDEMPOTENCY_KEY, code)? {
+        Some(text) if !is_idempotency_key(text) => {
+            Err(Problem::new(code, "an Idempotency-Key is 1 to 255 printable ASCII characters"))
+        }
+        text => Ok(text),
+    }
+}
+
 /// The id of a mutation of this key: durable with an Idempotency-Key, else random.
 pub(crate) fn mutation_id(headers: &HeaderMap, key: &RecordKey) -> Result<MutationId, Problem> {
-    let code = Code::IdempotencyKeyInvalid;
-    let Some(text) = headers::single(headers, &IDEMPOTENCY_KEY, code)? else { return Ok(random_id()) };
-    if !is_idempotency_key(text) {
-        return Err(Problem::new(code, "an Idempotency-Key is 1 to 255 printable ASCII characters"));
-    }
-    Ok(MutationId::of_idempotency_key(key, text))
+    let text = idempotency_key(headers)?;
+    Ok(text.map_or_else(random_id, |text| MutationId::of_idempotency_key(key, text)))
 }
 
 /// Whether it is 1 to 255 printable ASCII characters.

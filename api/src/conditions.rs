@@ -10,7 +10,7 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// The conditions of a write: `If-Match` takes one strong ETag or `*`, `If-None-Match` only `*`.
+/// The conditions of a write: `If-Match` takes one strong `ETag` or `*`, `If-None-Match` only `*`.
 pub(crate) fn of_write(headers: &HeaderMap) -> Result<Conditions, Problem> {
     let single = |name| headers::single(headers, name, Code::ConditionInvalid);
     let mut conditions = Conditions::default();
@@ -27,7 +27,7 @@ pub(crate) fn of_write(headers: &HeaderMap) -> Result<Conditions, Problem> {
     Ok(conditions)
 }
 
-/// The inside of one strong ETag.
+/// The inside of one strong `ETag`.
 fn strong(text: &str) -> Result<&str, Problem> {
     let inside = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     match inside {
@@ -46,7 +46,7 @@ fn invalid(detail: &'static str) -> Problem {
     Problem::new(Code::ConditionInvalid, detail)
 }
 
-/// Whether a read's `If-None-Match` names the present version: a list of ETags or `*`, compared weakly.
+/// Whether a read's `If-None-Match` names the present version: a list of them or `*`, compared weakly.
 ///
 /// # Errors
 /// `condition-invalid` when it is neither.
@@ -62,7 +62,7 @@ pub(crate) fn none_match_hits(headers: &HeaderMap, version: &str) -> Result<bool
     Ok(hit)
 }
 
-/// None when it is no list of ETags.
+/// None when it is no list of entity tags.
 fn list_hits(text: &str, version: &str) -> Option<bool> {
     let mut rest = text.trim_matches([' ', '\t', ',']);
     let mut hit = false;

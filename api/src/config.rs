@@ -55,7 +55,7 @@ impl Default for Config {
             shard_deadline: Duration::from_secs(2),
             connections_max: 10_000,
             head_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             send_timeout: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(20),
             bodies_bytes_max: 256 * 1024 * 1024,

@@ -51,6 +51,7 @@ impl Front {
             },
         };
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            tracing::debug!(code = problem.code().code(), %method, route, "a call ends with a problem");
             tell(&problem, &method, &id, &mut response);
         }
         response.headers_mut().insert(X_REQUEST_ID.clone(), id);

@@ -45,7 +45,7 @@ pub(crate) fn of_display(value: impl Display) -> HeaderValue {
     HeaderValue::try_from(value.to_string()).expect("numbers, positions and times are printable ASCII")
 }
 
-/// A position as a strong ETag.
+/// A position as a strong `ETag`.
 pub(crate) fn etag(position: impl Display) -> HeaderValue {
     HeaderValue::try_from(format!("\"{position}\"")).expect("a position is printable ASCII")
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use http::{Method, StatusCode};
 use millpond_schemas::Outcome;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
+    encoding::EncodeLabelSet,
     metrics::{
         counter::Counter,
         family::{Family, MetricConstructor},
@@ -33,17 +33,9 @@ struct Route {
     route: &'static str,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum Word {
-    Applied,
-    Rejected,
-    Duplicate,
-    DeadLettered,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Became {
-    outcome: Word,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -126,10 +118,10 @@ impl Metrics {
     /// Counts one outcome that was told.
     pub(crate) fn told(&self, outcome: &Outcome) {
         let outcome = match outcome {
-            Outcome::Applied(_) => Word::Applied,
-            Outcome::Rejected(_) => Word::Rejected,
-            Outcome::Duplicate { .. } => Word::Duplicate,
-            Outcome::DeadLettered(_) => Word::DeadLettered,
+            Outcome::Applied(_) => "applied",
+            Outcome::Rejected(_) => "rejected",
+            Outcome::Duplicate { .. } => "duplicate",
+            Outcome::DeadLettered(_) => "dead_lettered",
         };
         self.outcomes.get_or_create(&Became { outcome }).inc();
     }
@@ -165,7 +157,7 @@ mod tests {
         for line in [
             r#"millpond_api_requests_total{method="PUT",route="/kv/{key}",status="202"} 1"#,
             r#"millpond_api_request_duration_seconds_count{route="/kv/{key}"} 1"#,
-            r#"millpond_api_outcomes_total{outcome="Applied"} 1"#,
+            r#"millpond_api_outcomes_total{outcome="applied"} 1"#,
             "millpond_api_log_bytes_total 5",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -22,7 +22,7 @@ use crate::{
     state::App,
 };
 
-/// The media type of OpenMetrics text.
+/// The media type of `OpenMetrics` text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How a part of the process is.

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use millpond_schemas::{JsonInvalid, Position, Refusal, Rejected, Rejection};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::headers::{KV_DUPLICATE, KV_POSITION};
 
@@ -131,7 +132,8 @@ struct Parts {
     limit: Option<u64>,
     pointer: Option<String>,
     position: Option<Position>,
-    current: Option<Option<Position>>,
+    /// A position, or null: absent.
+    current: Option<Value>,
     lag_records: Option<i64>,
     reason: Option<&'static str>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -157,7 +159,7 @@ pub(crate) struct Told<'a> {
     position: Option<String>,
     /// What the key's version was when it was judged; null: absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    current: Option<Option<String>>,
+    current: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_records: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,7 +203,8 @@ impl Problem {
             Rejection::IdempotencyConflict => Code::IdempotencyConflict,
         };
         let mut problem = Self::new(code, "").of(position);
-        problem.0.current = Some(rejected.current.map(|version| version.position(position.partition)));
+        let current = rejected.current.map(|version| version.position(position.partition).to_string());
+        problem.0.current = Some(current.into());
         problem
     }
 
@@ -277,7 +280,7 @@ impl Problem {
             limit: parts.limit,
             pointer: parts.pointer.as_deref(),
             position: parts.position.map(|position| position.to_string()),
-            current: parts.current.map(|current| current.map(|position| position.to_string())),
+            current: parts.current.as_ref(),
             lag_records: parts.lag_records,
             reason: parts.reason,
             request_id,

@@ -135,8 +135,10 @@ impl Found {
     pub(crate) fn existing(self, request: &HeaderMap) -> Result<Existing, Problem> {
         let mut response = Response::new(Body::empty());
         let Some(row) = self.row else {
-            let problem = Problem::new(Code::NotFound, "").of(self.freshness.applied);
-            return Err(problem.header(KV_STALENESS_MS.clone(), headers::of_display(self.staleness_ms)));
+            return Err(Problem::new(Code::NotFound, "")
+                .of(self.freshness.applied)
+                .header(KV_STALENESS_MS.clone(), headers::of_display(self.staleness_ms))
+                .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
         };
         let version = row.version.position(self.partition).to_string();
         let same = conditions::none_match_hits(request, &version)?;

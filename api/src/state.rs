@@ -11,9 +11,7 @@ use std::{
 };
 
 use millpond_log::{Clock, Log};
-use millpond_schemas::{
-    Generation, Offset, OutcomeRange, PartitionId, Position, RecordKey, Topology, UnixMillis,
-};
+use millpond_schemas::{Generation, Offset, OutcomeRange, PartitionId, RecordKey, Topology, UnixMillis};
 use millpond_shard::{Error, Outcomes, Shard, Snapshot};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -55,11 +53,6 @@ impl State {
     /// Where a key belongs.
     pub(crate) fn partition_of(&self, key: &RecordKey) -> PartitionId {
         key.partition(self.partitions.count())
-    }
-
-    /// A place in the generation that is written to.
-    pub(crate) fn position(&self, partition: PartitionId, offset: Offset) -> Position {
-        Position { generation: self.generation(), partition, offset }
     }
 
     /// The api's wall clock.

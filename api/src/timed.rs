@@ -131,6 +131,10 @@ impl<S> Timed<S> {
             return self.poll_stalled(context).map(Err);
         }
         self.sending = None;
+        if self.armed == IDLE {
+            // A long answer that is being taken is not idling.
+            self.deadline = Instant::now() + self.timeouts.idle;
+        }
         sent
     }
 }
@@ -192,7 +196,7 @@ mod tests {
 
     const TIMEOUTS: Timeouts = Timeouts {
         head: Duration::from_secs(5),
-        idle: Duration::from_secs(60),
+        idle: Duration::from_mins(1),
         send: Duration::from_secs(20),
     };
 
@@ -250,7 +254,7 @@ mod tests {
         let mut timed = Timed::new(server, TIMEOUTS, phase.clone());
         let busy = phase.busy();
         let mut buffer = [0; 1];
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         assert!(tokio::time::timeout(hour, timed.read(&mut buffer)).await.is_err());
         drop(busy);
         assert_eq!(seconds_until_late(&mut timed).await, 60);

@@ -36,8 +36,8 @@ pub(crate) async fn put(Shared(app): Shared<App>, request: Request) -> Result<Re
     let content_type = content_type(&head.headers)?;
     let checked = Checked::of(&head, called)?;
     let limit = Limit { bytes: app.value_bytes_max(checked.called.partition), code: Code::ValueTooLarge };
-    let value = body::read(&app.bodies, &head.headers, body, limit).await?;
-    write(&app, checked.mutation(Op::Put { value: value.bytes.clone(), content_type, expiry })).await
+    let value = body::read(&app.bodies, &head.headers, body, limit).await?.bytes;
+    write(&app, checked.mutation(Op::Put { value, content_type, expiry })).await
 }
 
 /// `DELETE /kv/{key}`.
@@ -59,8 +59,8 @@ pub(crate) async fn patch(Shared(app): Shared<App>, request: Request) -> Result<
     let checked = Checked::of(&head, called)?;
     let value_bytes_max = app.value_bytes_max(checked.called.partition);
     let limit = Limit { bytes: form.body_bytes_max(value_bytes_max), code: Code::ValueTooLarge };
-    let body = body::read(&app.bodies, &head.headers, body, limit).await?;
-    write(&app, checked.mutation(form.op(body.bytes.clone(), value_bytes_max)?)).await
+    let body = body::read(&app.bodies, &head.headers, body, limit).await?.bytes;
+    write(&app, checked.mutation(form.op(body, value_bytes_max)?)).await
 }
 
 /// What every single write says in its headers.

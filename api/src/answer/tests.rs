@@ -40,17 +40,13 @@ async fn shown(answer: Answer) -> (u16, [Option<String>; 4], String) {
     (status, headers, String::from_utf8(body.to_vec()).unwrap())
 }
 
-fn some(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 #[tokio::test]
 async fn accepted_names_where_to_ask_and_has_no_etag() {
     assert_eq!(
         shown(Answer::accepted(accepted())).await,
         (
             202,
-            [some("1-3-42"), None, some("/mutations/1-3-42"), None],
+            [Some("1-3-42".to_owned()), None, Some("/mutations/1-3-42".to_owned()), None],
             r#"{"position":"1-3-42","status":"accepted"}"#.to_owned()
         )
     );
@@ -65,7 +61,7 @@ async fn a_put_that_applied_is_200_or_201_with_its_etag() {
             shown(answer).await,
             (
                 status,
-                [some("1-3-42"), some("\"1-3-42\""), None, None],
+                [Some("1-3-42".to_owned()), Some("\"1-3-42\"".to_owned()), None, None],
                 r#"{"position":"1-3-42","status":"applied"}"#.to_owned()
             )
         );
@@ -75,13 +71,13 @@ async fn a_put_that_applied_is_200_or_201_with_its_etag() {
 #[tokio::test]
 async fn a_delete_that_applied_is_204_with_its_position() {
     let answer = Answer::settled(Asked::Delete, accepted(), settled(Outcome::Applied(None))).unwrap();
-    assert_eq!(shown(answer).await, (204, [some("1-3-42"), None, None, None], String::new()));
+    assert_eq!(shown(answer).await, (204, [Some("1-3-42".to_owned()), None, None, None], String::new()));
 }
 
 #[tokio::test]
 async fn a_patch_gives_the_new_value_or_only_its_etag() {
     let answer = Answer::settled(Asked::Patch, accepted(), settled(effect(Some("7"), true))).unwrap();
-    let headers = [some("1-3-42"), some("\"1-3-40\""), None, None];
+    let headers = [Some("1-3-42".to_owned()), Some("\"1-3-40\"".to_owned()), None, None];
     assert_eq!(shown(answer).await, (200, headers.clone(), "7".to_owned()));
     let answer = Answer::settled(Asked::Patch, accepted(), settled(effect(None, true))).unwrap();
     assert_eq!(shown(answer).await, (204, headers, String::new()));
@@ -94,7 +90,7 @@ async fn a_ttl_change_without_effect_keeps_the_etag_and_says_so() {
         shown(answer).await,
         (
             200,
-            [some("1-3-42"), some("\"1-3-40\""), None, None],
+            [Some("1-3-42".to_owned()), Some("\"1-3-40\"".to_owned()), None, None],
             concat!(
                 r#"{"position":"1-3-42","status":"applied","changed":false,"#,
                 r#""expires_at":"1970-01-01T00:00:00.000Z"}"#
@@ -109,7 +105,10 @@ async fn a_repeat_is_answered_as_the_first_one_and_says_so() {
     let first = Settled { position: position("1-3-7"), outcome: Outcome::Applied(None), duplicate: true };
     let answer = Answer::settled(PUT, accepted(), first).unwrap();
     let (status, headers, _) = shown(answer).await;
-    assert_eq!((status, headers), (200, [some("1-3-7"), some("\"1-3-7\""), None, some("true")]));
+    assert_eq!(
+        (status, headers),
+        (200, [Some("1-3-7".to_owned()), Some("\"1-3-7\"".to_owned()), None, Some("true".to_owned())])
+    );
 }
 
 #[test]
