@@ -73,7 +73,8 @@ pub struct Log(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     appender: Mutex<Option<JoinHandle<()>>>,
-    _lock: DirLock,
+    /// Dropped after the appender has ended.
+    _lock: lock::StreamLock,
 }
 
 impl fmt::Debug for Log {
@@ -89,9 +90,11 @@ impl Log {
     /// `stream` is its folder in the locked directory, such as `log/mutations.1`. Open it once at a time.
     /// # Errors
     /// [`Error::Corrupt`]: halt. [`Error::Unavailable`]: files cannot be read or made.
+    /// # Panics
+    /// When the stream is open already in this process, or has no partition.
     pub async fn open(lock: &DirLock, stream: &str, options: Options) -> Result<Self, Error> {
         let (lock, stream) = (lock.clone(), stream.to_owned());
-        blocking(move || open::open(lock, &stream, options, files::Files::default())).await
+        blocking(move || open::open(&lock, &stream, options, files::Files::default())).await
     }
 
     /// As [`crate::Log::partitions`].

@@ -4,10 +4,11 @@
 //! Invariant: the file stays when the lock goes; removing it would let two processes lock two files.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// The file in the data directory that is locked, and holds the holder's process id.
@@ -15,9 +16,21 @@ pub const LOCK_FILE: &str = "millpond.lock";
 
 /// A locked data directory. Unlocked when the last clone is gone.
 #[derive(Clone, Debug)]
-pub struct DirLock {
-    dir: Arc<Path>,
-    _file: Arc<fs::File>,
+pub struct DirLock(Arc<Locked>);
+
+#[derive(Debug)]
+struct Locked {
+    dir: PathBuf,
+    /// The streams that are open in this process.
+    streams: Mutex<BTreeSet<String>>,
+    _file: fs::File,
+}
+
+/// One open stream of a locked directory, so that it is not opened twice at a time.
+#[derive(Debug)]
+pub(super) struct StreamLock {
+    lock: DirLock,
+    stream: String,
 }
 
 /// Why a data directory could not be locked.
@@ -69,12 +82,32 @@ impl DirLock {
         }
         file.set_len(0).map_err(io)?;
         writeln!(file, "{}", std::process::id()).map_err(io)?;
-        Ok(Self { dir: dir.into(), _file: Arc::new(file) })
+        Ok(Self(Arc::new(Locked { dir: dir.to_owned(), streams: Mutex::default(), _file: file })))
     }
 
     /// The data directory.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.0.dir
+    }
+
+    /// Until the answer is dropped, nobody else opens this stream.
+    ///
+    /// # Panics
+    /// When it is open already: two appenders would destroy each other's records.
+    pub(super) fn stream(&self, stream: &str) -> StreamLock {
+        let inserted = self.streams().insert(stream.to_owned());
+        assert!(inserted, "the stream {stream} is open already");
+        StreamLock { lock: self.clone(), stream: stream.to_owned() }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for StreamLock {
+    fn drop(&mut self) {
+        self.lock.streams().remove(&self.stream);
     }
 }
 
@@ -90,5 +123,15 @@ mod tests {
         assert!(second.ends_with(&format!("is in use by process {}", std::process::id())), "{second}");
         drop(first);
         DirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "the stream a is open already")]
+    fn a_stream_is_not_opened_twice_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DirLock::acquire(dir.path()).unwrap();
+        drop(lock.stream("a"));
+        let _open = (lock.stream("a"), lock.stream("b"));
+        lock.clone().stream("a");
     }
 }

@@ -21,10 +21,11 @@ use super::{
 };
 use crate::Error;
 
-pub(super) fn open(lock: DirLock, stream: &str, mut options: Options, files: Files) -> Result<Log, Error> {
+pub(super) fn open(lock: &DirLock, stream: &str, mut options: Options, files: Files) -> Result<Log, Error> {
     assert!(options.partitions > 0, "a log has a partition");
     options.queue_bytes_max = options.queue_bytes_max.min(QUEUE_BYTES_LIMIT);
     let dir = lock.dir().join(stream);
+    let lock = lock.stream(stream);
     let unavailable = |source| Error::unavailable("it could not open its folder", source);
     make_folder(&files, &dir).map_err(unavailable)?;
     let sequences = list(&files, &dir).map_err(unavailable)?;

@@ -226,10 +226,13 @@ fn search(file: &File, file_bytes: u64, mark: u64, from: u64) -> io::Result<Tail
 
 /// A file could not be read. Whether it can be later, nobody knows.
 pub(super) fn reading(source: io::Error) -> Error {
-    if source.kind() == io::ErrorKind::UnexpectedEof {
-        return Error::Corrupt { detail: "a segment is shorter than what was written to it".to_owned() };
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            Error::Corrupt { detail: "a segment is shorter than what was written to it".to_owned() }
+        }
+        io::ErrorKind::NotFound => Error::Corrupt { detail: "a segment is gone".to_owned() },
+        _ => Error::unavailable("it could not read a segment", source),
     }
-    Error::unavailable("it could not read a segment", source)
 }
 
 /// Names the file and the place.

@@ -34,7 +34,7 @@ fn options() -> Options {
 }
 
 fn try_open(dir: &Path, options: Options, files: Files) -> Result<Log, Error> {
-    open::open(DirLock::acquire(dir).unwrap(), STREAM, options, files).map(Log::Local)
+    open::open(&DirLock::acquire(dir).unwrap(), STREAM, options, files).map(Log::Local)
 }
 
 fn open(dir: &Path) -> Log {

@@ -120,6 +120,15 @@ async fn a_sealed_segment_that_lost_its_tail_halts_its_readers() {
 }
 
 #[tokio::test]
+async fn a_segment_that_vanishes_under_a_running_log_halts_its_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    several_segments(dir.path()).await;
+    let log = open(dir.path());
+    fs::remove_file(&segments(dir.path())[0]).unwrap();
+    assert!(is_corrupt(&read_all(&log, 0).await));
+}
+
+#[tokio::test]
 async fn another_number_of_partitions_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     several_segments(dir.path()).await;
