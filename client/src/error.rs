@@ -21,7 +21,8 @@ pub enum Error {
     #[error("rejected: {0}")]
     Rejected(Box<Problem>),
     /// Certainly not on the log: the same call may be made again later.
-    #[error("not accepted: {}", reason(problem.as_deref(), source.as_ref()))]
+    #[error("{}: {}", if problem.is_some() { "not accepted" } else { "cannot reach the server" },
+        reason(problem.as_deref(), source.as_ref()))]
     Unavailable {
         /// What the server said; `None` when it could not be reached.
         problem: Option<Box<Problem>>,

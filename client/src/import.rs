@@ -108,7 +108,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The input cannot be read: mend that and run it again.
-    #[error("read the input after line {line}")]
+    #[error("read the input{}", if *line > 0 { format!(" after line {line}") } else { String::new() })]
     Input {
         /// The last line that was read.
         line: u64,

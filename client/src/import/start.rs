@@ -59,6 +59,11 @@ fn journal(client: &Client, options: &ImportOptions, input: &Input) -> Result<Jo
     let (name, id) = match input {
         Input::File(path) => {
             let path = fs::canonicalize(path).map_err(|source| unreadable(0, source))?;
+            if !path.is_file() {
+                return Err(Error::Invalid(
+                    "only a regular file can be resumed; import a pipe as a stream".into(),
+                ));
+            }
             let head = head(&path).map_err(|source| unreadable(0, source))?;
             let mut digest = Xxh3Default::new();
             digest.update(path.as_os_str().as_encoded_bytes());
