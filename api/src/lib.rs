@@ -6,6 +6,7 @@
 
 mod accept;
 mod answer;
+mod batch;
 mod body;
 mod call;
 mod conditions;

@@ -7,7 +7,7 @@ use axum::{Router, routing};
 use http::Uri;
 
 use crate::{
-    meta, mutations,
+    batch, meta, mutations,
     problem::{Code, Problem},
     read,
     state::App,
@@ -25,6 +25,7 @@ pub(crate) fn api(app: App) -> Router {
         .route("/ttl/{*key}", routing::get(ttl::get).put(ttl::put).delete(ttl::delete))
         .route("/ttl/", routing::any(no_key))
         .route("/mutations/{position}", routing::get(mutations::get))
+        .route("/batch", routing::post(batch::post))
         .route("/version", routing::get(version::get))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

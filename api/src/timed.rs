@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -30,9 +30,17 @@ pub(crate) struct Timeouts {
     pub(crate) send: Duration,
 }
 
-/// Between requests, or inside one.
+/// Between requests, or inside one, and since when.
 #[derive(Clone, Debug)]
-pub(crate) struct Phase(Arc<AtomicU8>);
+pub(crate) struct Phase(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    phase: AtomicU8,
+    /// Milliseconds from `start` to the phase's beginning, or to the last byte that was sent in it.
+    since_ms: AtomicU64,
+    start: Instant,
+}
 
 const HEAD: u8 = 0;
 const IDLE: u8 = 1;
@@ -41,21 +49,39 @@ const BUSY: u8 = 2;
 impl Phase {
     /// A new connection: a head is awaited.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicU8::new(HEAD)))
+        let (phase, since_ms) = (AtomicU8::new(HEAD), AtomicU64::new(0));
+        Self(Arc::new(Inside { phase, since_ms, start: Instant::now() }))
     }
 
     /// A call begins; it ends when the guard is dropped.
     pub(crate) fn busy(&self) -> Busy {
-        self.0.store(BUSY, Ordering::Relaxed);
+        self.enter(BUSY);
         Busy(self.clone())
     }
 
-    fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+    fn is(&self, phase: u8) -> bool {
+        self.0.phase.load(Ordering::Relaxed) == phase
     }
 
-    fn set(&self, phase: u8) {
-        self.0.store(phase, Ordering::Relaxed);
+    fn enter(&self, phase: u8) {
+        self.touch();
+        self.0.phase.store(phase, Ordering::Relaxed);
+    }
+
+    /// Counts from now on.
+    fn touch(&self) {
+        let ms = u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.since_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// When the client is too late; none while it is the server's turn.
+    fn deadline(&self, timeouts: Timeouts) -> Option<Instant> {
+        let time = match self.0.phase.load(Ordering::Relaxed) {
+            HEAD => timeouts.head,
+            IDLE => timeouts.idle,
+            _ => return None,
+        };
+        Some(self.0.start + Duration::from_millis(self.0.since_ms.load(Ordering::Relaxed)) + time)
     }
 }
 
@@ -65,7 +91,7 @@ pub(crate) struct Busy(Phase);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.set(IDLE);
+        self.0.enter(IDLE);
     }
 }
 
@@ -75,18 +101,14 @@ pub(crate) struct Timed<S> {
     inner: S,
     timeouts: Timeouts,
     phase: Phase,
-    /// Which phase `deadline` belongs to.
-    armed: u8,
-    deadline: Instant,
     reading: Pin<Box<Sleep>>,
     sending: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Timed<S> {
     pub(crate) fn new(inner: S, timeouts: Timeouts, phase: Phase) -> Self {
-        let deadline = Instant::now() + timeouts.head;
-        let reading = Box::pin(sleep_until(deadline));
-        Self { inner, timeouts, phase, armed: HEAD, deadline, reading, sending: None }
+        let reading = Box::pin(sleep_until(Instant::now() + timeouts.head));
+        Self { inner, timeouts, phase, reading, sending: None }
     }
 
     /// The socket itself.
@@ -95,27 +117,23 @@ impl<S> Timed<S> {
     }
 
     /// No byte came: is it too late for one?
+    ///
+    /// hyper does not read again after an answer, so the timer runs on while a call is at work, and is set anew when
+    /// it ends too early; most often it never ends at all.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let phase = self.phase.get();
-        if phase == BUSY {
-            self.armed = BUSY;
-            return Poll::Pending;
-        }
-        if phase != self.armed {
-            self.armed = phase;
-            let time = if phase == IDLE { self.timeouts.idle } else { self.timeouts.head };
-            self.deadline = Instant::now() + time;
-            // A later deadline is looked at when the earlier one ends: most are never reached.
-            if self.deadline < self.reading.deadline() {
-                self.reading.as_mut().reset(self.deadline);
-            }
+        if let Some(deadline) = self.phase.deadline(self.timeouts)
+            && deadline < self.reading.deadline()
+        {
+            self.reading.as_mut().reset(deadline);
         }
         loop {
             ready!(self.reading.as_mut().poll(context));
-            if Instant::now() >= self.deadline {
-                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            let now = Instant::now();
+            match self.phase.deadline(self.timeouts) {
+                Some(deadline) if deadline <= now => return Poll::Ready(io::ErrorKind::TimedOut.into()),
+                Some(deadline) => self.reading.as_mut().reset(deadline),
+                None => self.reading.as_mut().reset(now + self.timeouts.idle),
             }
-            self.reading.as_mut().reset(self.deadline);
         }
     }
 
@@ -131,9 +149,9 @@ impl<S> Timed<S> {
             return self.poll_stalled(context).map(Err);
         }
         self.sending = None;
-        if self.armed == IDLE {
+        if self.phase.is(IDLE) {
             // A long answer that is being taken is not idling.
-            self.deadline = Instant::now() + self.timeouts.idle;
+            self.phase.touch();
         }
         sent
     }
@@ -149,8 +167,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         if read.is_pending() {
             return self.poll_late(context).map(Err);
         }
-        if self.phase.get() == IDLE {
-            self.phase.set(HEAD);
+        if self.phase.is(IDLE) {
+            self.phase.enter(HEAD);
         }
         read
     }
@@ -258,6 +276,21 @@ mod tests {
         assert!(tokio::time::timeout(hour, timed.read(&mut buffer)).await.is_err());
         drop(busy);
         assert_eq!(seconds_until_late(&mut timed).await, 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idling_is_noticed_by_a_read_that_began_while_a_call_was_at_work() {
+        let (_client, server) = duplex(64);
+        let phase = Phase::new();
+        let mut timed = Timed::new(server, TIMEOUTS, phase.clone());
+        let busy = phase.busy();
+        let started = Instant::now();
+        let end_of_call = async {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            drop(busy);
+        };
+        let ((), _) = tokio::join!(end_of_call, seconds_until_late(&mut timed));
+        assert_eq!(started.elapsed().as_secs(), 160);
     }
 
     #[tokio::test(start_paused = true)]

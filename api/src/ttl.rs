@@ -72,25 +72,36 @@ pub(crate) async fn delete(Shared(app): Shared<App>, request: Request) -> Result
 }
 
 /// The ttl change that `ttl` or `expires_at`, and `mode`, say.
-pub(crate) fn change(fields: &Fields, now: UnixMillis) -> Result<Op, Problem> {
-    let invalid = |detail| Problem::new(Code::TtlInvalid, detail);
-    let mode = match fields.get("mode").map(|mode| mode.as_str()) {
-        None | Some(Some("set")) => TtlMode::Set,
-        Some(Some("extend")) => TtlMode::Extend,
-        Some(Some("only_longer")) => TtlMode::OnlyLonger,
-        Some(Some("only_shorter")) => TtlMode::OnlyShorter,
-        Some(Some("if_none")) => TtlMode::IfNone,
-        Some(_) => {
-            let detail = "mode is set, extend, only_longer, only_shorter or if_none";
-            return Err(invalid(detail).at("/mode"));
-        }
-    };
-    let expiry = expiry::of_members(fields.get("ttl"), fields.get("expires_at"), now)?;
-    let expiry = expiry.ok_or_else(|| invalid("ttl or expires_at says when"))?;
-    if mode == TtlMode::Extend && matches!(expiry, Expiry::At(_)) {
-        return Err(invalid("extend takes a ttl").at("/expires_at"));
+fn change(fields: &Fields, now: UnixMillis) -> Result<Op, Problem> {
+    let mode = mode(fields.get("mode").map(|mode| mode.as_str().unwrap_or_default()))?;
+    of_mode(mode, expiry::of_members(fields.get("ttl"), fields.get("expires_at"), now)?)
+}
+
+/// A mode by its name; none is `set`.
+pub(crate) fn mode(name: Option<&str>) -> Result<TtlMode, Problem> {
+    match name {
+        None | Some("set") => Ok(TtlMode::Set),
+        Some("extend") => Ok(TtlMode::Extend),
+        Some("only_longer") => Ok(TtlMode::OnlyLonger),
+        Some("only_shorter") => Ok(TtlMode::OnlyShorter),
+        Some("if_none") => Ok(TtlMode::IfNone),
+        Some(_) => Err(invalid("mode is set, extend, only_longer, only_shorter or if_none").at("/mode")),
     }
-    Ok(Op::Ttl { mode, expiry: Some(expiry) })
+}
+
+/// A change of this mode: it needs an expiry, and extending one needs a duration.
+pub(crate) fn of_mode(mode: TtlMode, expiry: Option<Expiry>) -> Result<Op, Problem> {
+    match expiry {
+        None => Err(invalid("ttl or expires_at says when")),
+        Some(Expiry::At(_)) if mode == TtlMode::Extend => {
+            Err(invalid("extend takes a ttl").at("/expires_at"))
+        }
+        Some(_) => Ok(Op::Ttl { mode, expiry }),
+    }
+}
+
+fn invalid(detail: &'static str) -> Problem {
+    Problem::new(Code::TtlInvalid, detail)
 }
 
 #[cfg(test)]
