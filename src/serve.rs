@@ -1,13 +1,182 @@
-//! Serves everything in one process.
+//! Serves everything in one process: wires log, shards, writer, sweeper and api together, and takes them down in order.
 //!
-//! Not here: any logic of a role.
+//! Not here: any logic of a role. Invariant: a call that was taken is answered before its writer stops, and what the
+//! log took is durable before the process ends.
 
-use anyhow::{Result, bail};
+use std::{net::SocketAddr, sync::Arc};
 
-use crate::settings::Settings;
+use anyhow::{Context, Result, anyhow, bail};
+use millpond_api::{Api, Check, Checks, Health};
+use millpond_writer::{Phase, Statuses};
+use prometheus_client::{metrics::info::Info, registry::Registry};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{embedded::Embedded, greeting, settings::Settings};
 
 /// Runs until it is told to stop, or a role ends.
 pub async fn run(settings: Settings) -> Result<()> {
-    let _ = std::future::ready(settings).await;
-    bail!("serving is not part of this build")
+    let listener = bind(settings.listen, "listen").await?;
+    let ops_listener = bind(settings.ops_listen, "ops_listen").await?;
+    let addresses = (listener.local_addr()?, ops_listener.local_addr()?);
+    let options = settings.embedded();
+    let (embedded, follower) = Embedded::open(&options).await.context("open the data directory")?;
+
+    let statuses = Statuses::default();
+    let mut registry = Registry::default();
+    registry.register(
+        "millpond_build",
+        "This build",
+        Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+    );
+    registry.register_collector(Box::new(statuses.clone()));
+    let api = Api::start(settings.api_config(), api_parts(&embedded), &mut registry);
+
+    let (serving, working) = (CancellationToken::new(), CancellationToken::new());
+    let mut roles: JoinSet<Result<&'static str>> = JoinSet::new();
+    spawn_workers(&mut roles, &settings, &embedded, &statuses, &working);
+    roles.spawn(async move { Err(anyhow!(follower.run().await).context("follow the control topic")) });
+    let mut fronts: JoinSet<Result<&'static str>> = JoinSet::new();
+    spawn_fronts(&mut fronts, &api, (listener, ops_listener), checks(statuses), (registry, &serving));
+
+    greeting::print(addresses, &embedded, &options.data_dir)?;
+    let ended = until_stopped(&mut roles, &mut fronts).await;
+
+    tracing::info!("draining: no new calls are taken");
+    serving.cancel();
+    while let Some(front) = fronts.join_next().await {
+        front.context("a listener panicked")??;
+    }
+    api.stop().await;
+    working.cancel();
+    stop_workers(roles).await?;
+    embedded.close().await;
+    tracing::info!("stopped");
+    ended
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("listen on {address}: another process may; choose another address with {setting}")
+    })
+}
+
+fn api_parts(embedded: &Embedded) -> millpond_api::Parts {
+    millpond_api::Parts {
+        log: embedded.log.clone(),
+        outcomes: embedded.outcomes.clone(),
+        topology: embedded.topology.clone(),
+        shards: embedded.shards.clone(),
+        clock: embedded.clock.clone(),
+    }
+}
+
+fn spawn_workers(
+    roles: &mut JoinSet<Result<&'static str>>,
+    settings: &Settings,
+    embedded: &Embedded,
+    statuses: &Statuses,
+    working: &CancellationToken,
+) {
+    let writer = millpond_writer::Parts {
+        config: settings.writer_config(),
+        log: embedded.log.clone(),
+        outcomes: embedded.outcomes.clone(),
+        topology: embedded.topology.clone(),
+        shards: embedded.shards.clone(),
+        clock: embedded.clock.clone(),
+        keyring: embedded.keyring.clone(),
+        statuses: statuses.clone(),
+    };
+    let sweeper = millpond_sweeper::Parts {
+        config: settings.sweeper_config(),
+        log: embedded.log.clone(),
+        topology: embedded.topology.clone(),
+        shards: embedded.shards.clone(),
+        clock: embedded.clock.clone(),
+        keyring: embedded.keyring.clone(),
+    };
+    let stop = working.clone();
+    roles.spawn(async move {
+        millpond_writer::run(writer, stop).await;
+        Ok("writer")
+    });
+    let stop = working.clone();
+    roles.spawn(async move {
+        millpond_sweeper::run(sweeper, stop).await;
+        Ok("sweeper")
+    });
+}
+
+fn spawn_fronts(
+    fronts: &mut JoinSet<Result<&'static str>>,
+    api: &Api,
+    (listener, ops_listener): (TcpListener, TcpListener),
+    checks: Checks,
+    (registry, serving): (Registry, &CancellationToken),
+) {
+    let (for_calls, stop) = (api.clone(), serving.clone());
+    fronts
+        .spawn(async move { for_calls.serve(listener, stop).await.context("serve the api").map(|()| "api") });
+    let (for_ops, stop) = (api.clone(), serving.clone());
+    let registry = Arc::new(registry);
+    fronts.spawn(async move {
+        for_ops
+            .serve_ops(ops_listener, vec![checks], registry, stop)
+            .await
+            .context("serve operations")
+            .map(|()| "ops")
+    });
+}
+
+/// Waits for SIGTERM or SIGINT; a role that ends by itself is an error.
+async fn until_stopped(
+    roles: &mut JoinSet<Result<&'static str>>,
+    fronts: &mut JoinSet<Result<&'static str>>,
+) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let ended = tokio::select! {
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+        Some(ended) = roles.join_next() => ended,
+        Some(ended) = fronts.join_next() => ended,
+    };
+    let role = ended.context("a role panicked")??;
+    bail!("the {role} ended by itself")
+}
+
+/// The follower of the control topic has no end of its own.
+async fn stop_workers(mut roles: JoinSet<Result<&'static str>>) -> Result<()> {
+    let mut working = 2;
+    while working > 0 {
+        match roles.join_next().await {
+            Some(ended) => {
+                ended.context("a role panicked")??;
+                working -= 1;
+            }
+            None => break,
+        }
+    }
+    roles.shutdown().await;
+    Ok(())
+}
+
+/// Partitions that stand still, for `/readyz?verbose`.
+fn checks(statuses: Statuses) -> Checks {
+    Arc::new(move || {
+        let check = |(partition, status): (&_, &millpond_writer::Status)| {
+            let (health, detail) = match &status.phase {
+                Phase::Running => (Health::Ok, String::new()),
+                Phase::Waiting(why) => (Health::Degraded, format!("waits: {why}")),
+                Phase::Halted(halt) => (Health::Degraded, format!("halted, {}: {halt}", halt.name())),
+            };
+            Check { name: format!("partition {partition}"), health, detail }
+        };
+        statuses.partitions().iter().map(check).collect()
+    })
 }

@@ -27,6 +27,7 @@ mod metrics;
 mod mutations;
 mod ops;
 mod partition;
+mod partition_metrics;
 mod partitions;
 mod patch;
 mod prefer;
@@ -69,6 +70,7 @@ use crate::{
     front::Front,
     metrics::Metrics,
     ops::Ops,
+    partition_metrics::PartitionMetrics,
     partitions::Partitions,
     server::Serving,
     state::{App, State},
@@ -134,6 +136,7 @@ impl Api {
             draining: CancellationToken::new(),
             diverged: AtomicBool::new(false),
         });
+        registry.register_collector(Box::new(PartitionMetrics(Arc::clone(&app.partitions))));
         let (stop, panicked) = (CancellationToken::new(), CancellationToken::new());
         let following = follower::follow(Arc::clone(&app), parts.outcomes.subscribe(), stop.clone());
         let supervisor = tokio::spawn(supervise(tokio::spawn(following), panicked.clone()));
@@ -154,9 +157,11 @@ impl Api {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = server::serve(listener, front, serving, shutdown.clone()) => Ok(()),
-            () = self.panicked.cancelled() => Err(Error::Panicked),
+            // In this order: it is not ready from the moment on at which it takes no more connections.
+            biased;
             () = drain => unreachable!("it never ends"),
+            () = self.panicked.cancelled() => Err(Error::Panicked),
+            () = server::serve(listener, front, serving, shutdown.clone()) => Ok(()),
         }
     }
 
@@ -208,5 +213,20 @@ async fn supervise(task: JoinHandle<()>, panicked: CancellationToken) {
     if let Err(error) = task.await {
         tracing::error!(%error, "the follower of outcomes ended");
         panicked.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_the_background_is_told() {
+        let panicked = CancellationToken::new();
+        supervise(tokio::spawn(async { panic!("on purpose") }), panicked.clone()).await;
+        assert!(panicked.is_cancelled());
+        let orderly = CancellationToken::new();
+        supervise(tokio::spawn(async {}), orderly.clone()).await;
+        assert!(!orderly.is_cancelled());
     }
 }

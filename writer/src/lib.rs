@@ -8,6 +8,7 @@ mod config;
 mod copy;
 mod given;
 mod halt;
+mod metrics;
 mod replay;
 mod status;
 mod stop;

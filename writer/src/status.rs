@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use millpond_schemas::{Offset, PartitionId};
@@ -50,6 +51,8 @@ struct Inner {
 pub struct Totals {
     /// Transactions committed.
     pub flushes: u64,
+    /// Time spent in them.
+    pub flush_time: Duration,
     /// Records in them.
     pub records: u64,
     /// Rows written.

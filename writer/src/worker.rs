@@ -163,8 +163,12 @@ impl Worker {
             Ok(applied) => applied,
             Err(error) => return self.failed(batches, error),
         };
-        self.adapt(began.elapsed());
-        self.parts.statuses.count(|totals| totals.flushes += 1);
+        let took = began.elapsed();
+        self.adapt(took);
+        self.parts.statuses.count(|totals| {
+            totals.flushes += 1;
+            totals.flush_time += took;
+        });
         for flush in flushes {
             let partition = flush.next.partition;
             if applied.fenced.contains(&partition) {

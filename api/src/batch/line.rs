@@ -8,15 +8,18 @@ use std::borrow::Cow;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use millpond_schemas::{
-    CONTENT_TYPE_DEFAULT, Conditions, Mutation, MutationId, Op, RecordKey, Tenant, TtlMode, UnixMillis, json,
+    CONTENT_TYPE_DEFAULT, Conditions, JsonInvalid, Mutation, MutationId, Op, RecordKey, Tenant, UnixMillis,
+    json,
     limits::{CONDITION_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX},
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
-    expiry,
+    call, expiry,
     problem::{Code, Problem},
+    submit::random_id,
+    ttl,
 };
 
 /// The members that a line may have; which of them depends on `op`.
@@ -38,10 +41,8 @@ pub(crate) struct Line<'a> {
     value_b64: Option<Cow<'a, str>>,
     #[serde(borrow)]
     content_type: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    ttl: Option<&'a RawValue>,
-    #[serde(borrow)]
-    expires_at: Option<&'a RawValue>,
+    ttl: Option<Value>,
+    expires_at: Option<Value>,
     #[serde(borrow)]
     mode: Option<Cow<'a, str>>,
     by: Option<i64>,
@@ -95,7 +96,8 @@ impl<'a> Line<'a> {
             (None, Some(text)) => base64(text).ok_or_else(|| invalid("`key_b64` is base64"))?,
             _ => return Err(invalid("a line has a `key` or a `key_b64`")),
         };
-        RecordKey::new(context.tenant, &key).map_err(|error| Problem::new(Code::KeyInvalid, error.to_string()))
+        RecordKey::new(context.tenant, &key)
+            .map_err(|error| Problem::new(Code::KeyInvalid, error.to_string()))
     }
 
     fn op(&self, context: &Context<'_>) -> Result<Op, Problem> {
@@ -105,7 +107,7 @@ impl<'a> Line<'a> {
             "put" => Op::Put {
                 value: self.value(context)?,
                 content_type: self.content_type()?,
-                expiry: expiry::of_json(self.ttl, self.expires_at, context.now)?,
+                expiry: expiry::of_members(self.ttl.as_ref(), self.expires_at.as_ref(), context.now)?,
             },
             "delete" => Op::Delete,
             "ttl" => self.ttl(context)?,
@@ -132,7 +134,9 @@ impl<'a> Line<'a> {
             ("patch", self.patch.is_some(), op == "merge-patch" || op == "json-patch"),
         ];
         match members.into_iter().find(|(_, is_there, belongs)| *is_there && !belongs) {
-            Some((name, ..)) => Err(Problem::new(Code::UnknownField, format!("this operation has no `{name}`"))),
+            Some((name, ..)) => {
+                Err(Problem::new(Code::UnknownField, format!("this operation has no `{name}`")))
+            }
             None => Ok(()),
         }
     }
@@ -140,8 +144,9 @@ impl<'a> Line<'a> {
     fn value(&self, context: &Context<'_>) -> Result<Bytes, Problem> {
         let invalid = |detail: &'static str| Problem::new(Code::ValueNotText, detail);
         let value = match (self.value, &self.value_b64) {
-            (Some(value), None) => string(value, context.body)
-                .ok_or_else(|| invalid("`value` is a string, stored as its UTF-8 bytes; other bytes go in `value_b64`"))?,
+            (Some(value), None) => string(value, context.body).ok_or_else(|| {
+                invalid("`value` is a string, stored as its UTF-8 bytes; other bytes go in `value_b64`")
+            })?,
             (None, Some(text)) => base64(text).ok_or_else(|| invalid("`value_b64` is base64"))?,
             _ => return Err(invalid("this operation has a `value` or a `value_b64`")),
         };
@@ -161,21 +166,17 @@ impl<'a> Line<'a> {
     }
 
     fn ttl(&self, context: &Context<'_>) -> Result<Op, Problem> {
-        let mode = expiry::mode(self.mode.as_deref())?;
-        let expiry = expiry::of_json(self.ttl, self.expires_at, context.now)?;
-        expiry::check_mode(mode, expiry)?;
-        if expiry.is_none() && mode != TtlMode::Set {
-            return Err(Problem::new(Code::TtlInvalid, "this mode takes a `ttl` or an `expires_at`"));
-        }
-        Ok(Op::Ttl { mode, expiry })
+        let expiry = expiry::of_members(self.ttl.as_ref(), self.expires_at.as_ref(), context.now)?;
+        ttl::of_mode(ttl::mode(self.mode.as_deref())?, expiry)
     }
 
     fn patch(
         &self,
         context: &Context<'_>,
-        check: fn(&[u8]) -> Result<(), json::JsonInvalid>,
+        check: fn(&[u8]) -> Result<(), JsonInvalid>,
     ) -> Result<Bytes, Problem> {
-        let patch = self.patch.ok_or_else(|| Problem::new(Code::BodyInvalid, "this operation has a `patch`"))?;
+        let patch =
+            self.patch.ok_or_else(|| Problem::new(Code::BodyInvalid, "this operation has a `patch`"))?;
         check(patch.get().as_bytes()).map_err(|mut error| {
             error.pointer = format!("/patch{}", error.pointer);
             Problem::of_json(error)
@@ -191,15 +192,15 @@ impl<'a> Line<'a> {
         Ok(Conditions { exists: false, absent: self.if_absent.unwrap_or(false), version })
     }
 
+    /// Of the line's own Idempotency-Key, else of the request's and the line's number, else random.
     fn id(&self, key: &RecordKey, number: usize, context: &Context<'_>) -> Result<MutationId, Problem> {
-        let own = self.idempotency_key.as_deref().map(Cow::Borrowed);
-        let derived = || context.idempotency_key.map(|request| Cow::Owned(format!("{request}:{number}")));
-        match own.or_else(derived) {
-            None => Ok(MutationId { bytes: rand::random(), durable: false }),
-            Some(text) if crate::headers::is_idempotency_key(&text) || self.idempotency_key.is_none() => {
-                Ok(MutationId::of_idempotency_key(key, &text))
+        match (self.idempotency_key.as_deref(), context.idempotency_key) {
+            (Some(own), _) if call::is_idempotency_key(own) => Ok(MutationId::of_idempotency_key(key, own)),
+            (Some(_), _) => {
+                Err(Problem::new(Code::IdempotencyKeyInvalid, "1 to 255 printable ASCII characters"))
             }
-            Some(_) => Err(Problem::new(Code::IdempotencyKeyInvalid, "1 to 255 printable ASCII characters")),
+            (None, Some(request)) => Ok(MutationId::of_idempotency_key(key, &format!("{request}:{number}"))),
+            (None, None) => Ok(random_id()),
         }
     }
 }
