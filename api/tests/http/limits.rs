@@ -119,6 +119,24 @@ async fn a_value_over_the_limit_is_refused_with_it() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_first_sends_no_body_in_vain() {
+    let pond = Pond::start().await;
+    let head = |length: usize| {
+        format!(
+            "PUT /kv/a HTTP/1.1\r\nhost: pond\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        )
+    };
+    let mut wire = Wire::open(pond.address).await;
+    wire.send(head(512 * 1024 + 1)).await;
+    assert_eq!(wire.receive().await.unwrap().status, 413);
+    let mut wire = Wire::open(pond.address).await;
+    wire.send(head(1)).await;
+    assert_eq!(wire.receive().await.unwrap().status, 100);
+    wire.send("x").await;
+    assert_eq!(wire.receive().await.unwrap().status, 202);
+}
+
+#[tokio::test]
 async fn a_client_that_was_refused_in_the_middle_can_read_why() {
     let pond = Pond::start().await;
     for _ in 0..20 {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millpond_api::{Check, Checks, Config, Health};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     pond::{Pond, plainly},
@@ -62,6 +63,25 @@ async fn lag_counts_records_and_seconds() {
         "lag_seconds": null,
     });
     assert_eq!(lag, json!({"partitions": [expected]}));
+}
+
+#[tokio::test]
+async fn admin_is_not_served_beyond_this_machine() {
+    let pond = Pond::start().await;
+    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = pond.api.serve_ops(listener, Vec::new(), Arc::default(), CancellationToken::new());
+    let calls = async {
+        let mut wire = Wire::open(([127, 0, 0, 1], port).into()).await;
+        let answer = wire.call("GET /admin/lag", &[], b"").await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "forbidden"));
+        assert_eq!(wire.call("GET /readyz", &[], b"").await.status, 200);
+        assert_eq!(wire.call("GET /metrics", &[], b"").await.status, 200);
+    };
+    tokio::select! {
+        served = serving => panic!("it serves on: {served:?}"),
+        () = calls => {}
+    }
 }
 
 #[tokio::test]

@@ -4,8 +4,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use millpond_api::Config;
+use millpond_log::OUTCOME_RANGES_MAX;
 use millpond_schemas::{
-    Effect, Generation, Mutation, Offset, Outcome, Position, Rejected, Rejection, Version,
+    Effect, Generation, Mutation, Offset, Outcome, OutcomeRange, PartitionId, Position, Rejected, Rejection,
+    Version,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -81,6 +83,20 @@ async fn a_hole_between_ranges_is_filled_from_the_shard() {
     assert_eq!(plain.receive().await.unwrap().status, 200);
     assert!(started.elapsed() < Duration::from_secs(10), "long before they would have timed out");
     assert!(pond.metric("millpond_api_outcome_holes_total").await >= 1.0);
+}
+
+#[tokio::test]
+async fn outcomes_that_came_too_fast_to_be_heard_are_read_from_the_shard() {
+    let config = Config { write_wait: Duration::from_secs(30), ..Config::default() };
+    let pond = Pond::start_with(config, Vec::new()).await;
+    let mut wire = waiting(&pond, "PUT /kv/a", &[("if-match", "*")]).await;
+    pond.metric_is("millpond_api_waiters", 1.0).await;
+    let range = pond.apply_silently(&mut rejected).await.unwrap();
+    let elsewhere = Arc::new(OutcomeRange { partition: PartitionId(9), ..range });
+    // On this runtime nobody else runs until the next await, so more are published than are kept.
+    (0..=2 * OUTCOME_RANGES_MAX).for_each(|_| pond.outcomes.publish(Arc::clone(&elsewhere)));
+    assert_is_rejected(&wire.receive().await.unwrap(), "1-0-0");
+    assert!(pond.metric("millpond_api_outcome_holes_total").await >= 2.0);
 }
 
 #[tokio::test]
