@@ -163,13 +163,14 @@ async fn a_full_disk_refuses_new_segments_loses_nothing_and_recovers() {
         let (files, failing) = failing();
         let log = try_open(dir.path(), options(), files).unwrap();
         set(&failing, cause);
-        let mut acked = 0;
-        let refused = loop {
+        let (mut acked, mut refused) = (0, None);
+        while acked < 20 && refused.is_none() {
             match log.append(vec![to(0, [1; 900])]).await {
                 Ok(_) => acked += 1,
-                Err(error) => break error,
+                Err(error) => refused = Some(error),
             }
-        };
+        }
+        let refused = refused.expect("20 records need several segments");
         assert!(matches!(refused, Error::Unavailable { .. }), "cause {at}: {refused:?}");
         assert!(log.append(vec![to(0, [1; 900])]).await.is_err());
         assert_eq!(values(&log, 0).await.len(), acked, "cause {at}");
@@ -179,4 +180,29 @@ async fn a_full_disk_refuses_new_segments_loses_nothing_and_recovers() {
         let log = open(dir.path());
         assert_eq!(values(&log, 0).await.len(), acked + 1, "cause {at}");
     }
+}
+
+#[tokio::test]
+async fn an_unsynced_group_that_an_open_finds_is_written_again_and_synced_before_it_is_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (files, failing) = failing();
+    let log = try_open(dir.path(), options(), files.clone()).unwrap();
+    append(&log, 0, "1").await;
+    set(&failing, |op| matches!(op, Op::Sync(_) | Op::SetLen(..)));
+    assert!(matches!(log.append(vec![to(0, "2")]).await, Err(Error::Unknown { .. })));
+    drop(log);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    set(&failing, {
+        let seen = Arc::clone(&seen);
+        move |op| {
+            seen.lock().unwrap().push(match op {
+                Op::Write(_, _, bytes) => format!("write {:?}", bytes.iter().rev().find(|byte| **byte != 0)),
+                other => format!("{other:?}").split('(').next().unwrap().to_owned(),
+            });
+            false
+        }
+    });
+    let log = try_open(dir.path(), options(), files).unwrap();
+    assert_eq!(*seen.lock().unwrap(), ["SyncDir", "write Some(50)", "Sync"]);
+    assert_eq!(values(&log, 0).await, [b"1", b"2"]);
 }
