@@ -193,16 +193,13 @@ impl IntoResponse for Answer {
         let (content_type, body) = match self.told {
             Told::Empty => return response,
             Told::Value { value, content_type } => (content_type_header(&content_type), value),
+            // Positions and times hold nothing that JSON escapes.
             Told::Accepted => {
-                let mut told = json!({"position": position, "status": "accepted"});
-                if let Some(at) = at {
-                    told["expires_at"] = at.into();
-                }
-                (json_type(), told.to_string().into())
+                let at = at.map_or_else(String::new, |at| format!(r#","expires_at":"{at}""#));
+                (json_type(), format!(r#"{{"position":"{position}","status":"accepted"{at}}}"#).into())
             }
             Told::Applied => {
-                let told = json!({"position": position, "status": "applied"});
-                (json_type(), told.to_string().into())
+                (json_type(), format!(r#"{{"position":"{position}","status":"applied"}}"#).into())
             }
             Told::Ttl { changed } => {
                 let told = json!({

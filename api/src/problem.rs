@@ -203,8 +203,11 @@ impl Problem {
             Rejection::IdempotencyConflict => Code::IdempotencyConflict,
         };
         let mut problem = Self::new(code, "").of(position);
-        let current = rejected.current.map(|version| version.position(position.partition).to_string());
-        problem.0.current = Some(current.into());
+        // Of use to try again with; other rejections do not turn on it.
+        if rejected.rejection == Rejection::ConditionFailed {
+            let current = rejected.current.map(|version| version.position(position.partition).to_string());
+            problem.0.current = Some(current.into());
+        }
         problem
     }
 
