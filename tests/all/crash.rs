@@ -76,8 +76,9 @@ async fn run_until_killed(dir: &Path, syscall: &str, nth: u32) -> Result<Option<
         .arg("-e")
         .arg(format!("inject={syscall}:signal=KILL:when={nth}"))
         .arg(binary())
+        .env("MILLPOND_LOG__PARTITIONS", "2")
         .stderr(Stdio::null());
-    let Ok(mut server) = Server::start_with(dir, strace, &["--log-partitions", "2"]).await else {
+    let Ok(mut server) = Server::start_with(dir, strace, &[]).await else {
         return Ok(Some(Vec::new()));
     };
     let mut answers = Vec::new();

@@ -1,5 +1,6 @@
 //! Every test that needs more than one crate. One binary, so that it links once.
 
+mod crash;
 mod laws;
 mod tidy;
 mod writer;

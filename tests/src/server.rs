@@ -99,6 +99,17 @@ impl Server {
         self.child.kill().await.context("kill the server")
     }
 
+    /// kill -9 of a server behind another command: its children first.
+    pub async fn kill_traced(mut self) -> Result<()> {
+        let pid = self.pid()?;
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        for child in children.split_whitespace() {
+            std::process::Command::new("kill").args(["-KILL", child]).status().context("kill the server")?;
+        }
+        self.ended().await?;
+        Ok(())
+    }
+
     /// Sends SIGTERM and waits until it has ended well. What it printed since it was ready.
     pub async fn terminate(mut self) -> Result<String> {
         let pid = self.pid()?.to_string();
