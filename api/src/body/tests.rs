@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
 use proptest::prelude::*;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::interval};
 
 use super::*;
 
@@ -60,8 +60,9 @@ async fn a_dripping_body_is_given_up_after_ten_seconds() {
     let (sender, body) = stream();
     let started = Instant::now();
     let drip = async {
+        let mut seconds = interval(Duration::from_secs(1));
         while sender.send(10).await.is_ok() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            seconds.tick().await;
         }
     };
     let (code, ()) = tokio::join!(read_code(HeaderMap::new(), body), drip);
@@ -73,9 +74,10 @@ async fn a_dripping_body_is_given_up_after_ten_seconds() {
 async fn a_steady_body_may_take_longer_than_a_window() {
     let (sender, body) = stream();
     let steady = async move {
+        let mut seconds = interval(Duration::from_secs(1));
         for _ in 0..30 {
+            seconds.tick().await;
             sender.send(2000).await.unwrap();
-            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
     let (bytes, ()) = tokio::join!(read_code(HeaderMap::new(), body), steady);
