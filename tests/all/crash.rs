@@ -167,3 +167,9 @@ async fn a_kill_at_any_rename_or_cut_loses_and_doubles_nothing() -> Result<()> {
     every("rename").await?;
     every("ftruncate").await
 }
+
+/// Behind the COMMIT of its flush, before its answer leaves: the outcome is known to the shard alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_before_any_answer_leaves_loses_and_doubles_nothing() -> Result<()> {
+    every("writev").await
+}
