@@ -4,6 +4,8 @@
 
 mod cpu;
 mod keys;
+mod load;
+mod server;
 mod stages;
 
 use anyhow::Result;
@@ -24,11 +26,14 @@ struct Arguments {
 enum Command {
     /// Append, decode and fold, and apply to SQLite, each by itself, in this process.
     Stages(stages::Stages),
+    /// Calls per second over HTTP, latency, and CPU time of server and client together.
+    Load(load::Load),
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Stages(stages) => stages.run().await,
+        Command::Load(load) => load.run().await,
     }
 }

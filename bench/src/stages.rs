@@ -149,3 +149,19 @@ impl Stages {
         writer.await.context("stop the writer")
     }
 }
+
+/// Appends with a few calls under way, as a busy api does.
+async fn append(embedded: &Embedded, batches: Vec<Vec<Append>>) -> Result<()> {
+    const UNDER_WAY: usize = 16;
+    let mut acks = std::collections::VecDeque::new();
+    for batch in batches {
+        if acks.len() == UNDER_WAY {
+            acks.pop_front().map(tokio::spawn).context("some are under way")?.await??;
+        }
+        acks.push_back(embedded.log.enqueue(batch)?);
+    }
+    for rest in acks {
+        rest.await?;
+    }
+    Ok(())
+}
