@@ -39,7 +39,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
     let mut roles: JoinSet<Result<&'static str>> = JoinSet::new();
     spawn_workers(&mut roles, &settings, &embedded, &statuses, &working);
-    roles.spawn(async move { Err(anyhow!(follower.run().await).context("follow the control topic")) });
+    let following =
+        roles.spawn(async move { Err(anyhow!(follower.run().await).context("follow the control topic")) });
     let mut fronts: JoinSet<Result<&'static str>> = JoinSet::new();
     spawn_fronts(&mut fronts, &api, (listener, ops_listener), checks(statuses), (registry, &serving));
 
@@ -53,7 +54,9 @@ pub async fn run(settings: Settings) -> Result<()> {
     }
     api.stop().await;
     working.cancel();
-    stop_workers(roles).await?;
+    // The follower of the control topic has no end of its own.
+    following.abort();
+    joined(roles).await?;
     embedded.close().await;
     tracing::info!("stopped");
     ended
@@ -150,19 +153,14 @@ async fn until_stopped(
     bail!("the {role} ended by itself")
 }
 
-/// The follower of the control topic has no end of its own.
-async fn stop_workers(mut roles: JoinSet<Result<&'static str>>) -> Result<()> {
-    let mut working = 2;
-    while working > 0 {
-        match roles.join_next().await {
-            Some(ended) => {
-                ended.context("a role panicked")??;
-                working -= 1;
-            }
-            None => break,
+/// Waits for every role that is left; one that was told to stop by force has nothing to say.
+async fn joined(mut roles: JoinSet<Result<&'static str>>) -> Result<()> {
+    while let Some(ended) = roles.join_next().await {
+        match ended {
+            Err(error) if error.is_cancelled() => {}
+            ended => drop(ended.context("a role panicked")??),
         }
     }
-    roles.shutdown().await;
     Ok(())
 }
 
@@ -179,4 +177,29 @@ fn checks(statuses: Statuses) -> Checks {
         };
         statuses.partitions().iter().map(check).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One role has ended by itself before; the other stops when it is told, the follower only by force.
+    #[tokio::test]
+    async fn the_process_ends_whichever_role_ended_first() {
+        let working = CancellationToken::new();
+        let mut roles: JoinSet<Result<&'static str>> = JoinSet::new();
+        roles.spawn(async { panic!("on purpose") });
+        let following = roles.spawn(std::future::pending());
+        let stop = working.clone();
+        roles.spawn(async move {
+            stop.cancelled().await;
+            Ok("sweeper")
+        });
+        let ended = until_stopped(&mut roles, &mut JoinSet::new()).await;
+        assert!(ended.unwrap_err().to_string().contains("panicked"));
+        working.cancel();
+        following.abort();
+        let joined = tokio::time::timeout(std::time::Duration::from_secs(60), joined(roles)).await;
+        joined.expect("nobody is waited for in vain").unwrap();
+    }
 }
