@@ -30,6 +30,7 @@ impl Settings {
         millpond_writer::Config {
             flush_records_max: usize::try_from(self.writer.flush_records_max).unwrap_or(usize::MAX),
             flush_bytes_max: self.writer.flush_bytes_max.to_usize(),
+            flush_interval: self.writer.flush_interval,
             flush_time_max: self.writer.flush_time_max,
             claim: millpond_writer::ClaimConfig {
                 generation: Generation::FIRST,

@@ -121,6 +121,9 @@ section! {
         flush_records_max: u32 = 5_000,
         /// Most bytes of records of one partition in a flush. Default 8MiB. More: fewer transactions, more memory.
         flush_bytes_max: ByteSize = ByteSize(8 * MIB),
+        /// Least time from one flush of a shard to the next while fewer than 64 records wait. Default 2ms. Shorter: more
+        /// transactions and CPU time for the same records; longer: longer waits for outcomes.
+        flush_interval: Duration = Duration::from_millis(2),
         /// How long a transaction should take at most; a slower shard gets fewer records per flush. Default 100ms.
         flush_time_max: Duration = Duration::from_millis(100),
         @sections

@@ -186,6 +186,11 @@ impl Copy {
         Ok(())
     }
 
+    /// How many records wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.live.as_ref().map_or(0, |live| live.pending.len())
+    }
+
     /// Takes the next entries that may be folded together, oldest first; none when nothing waits.
     pub(crate) fn take(&mut self, parts: &Parts, records_max: usize) -> Result<Vec<Entry>, Stop> {
         let most = records_max.min(self.records_max);

@@ -25,6 +25,8 @@ const PRUNE_EVERY_TICKS: u64 = 60;
 const PRUNE_ROWS_MAX: u32 = 1000;
 /// The fewest records that a slow shard gets per flush.
 const RECORDS_MIN: usize = 64;
+/// So many records do not wait for more.
+const RECORDS_AT_ONCE: usize = 64;
 
 /// One partition's entries on their way into a flush.
 struct Batch {
@@ -38,13 +40,15 @@ pub(crate) struct Worker {
     copies: Vec<Copy>,
     /// Most records of one partition in the next flush: adapts to the shard's speed.
     records_max: usize,
+    /// Before this, a few records wait for more.
+    next_flush: Instant,
     ticks: u64,
 }
 
 impl Worker {
     pub(crate) fn new(parts: Arc<Parts>, shard: usize, copies: Vec<Copy>) -> Self {
         let records_max = parts.config.flush_records_max;
-        Self { parts, shard, copies, records_max, ticks: 0 }
+        Self { parts, shard, copies, records_max, next_flush: Instant::now(), ticks: 0 }
     }
 
     /// Runs until the token is cancelled; a transaction under way is finished first.
@@ -98,9 +102,14 @@ impl Worker {
     /// One flush of whatever has arrived. Whether there was anything.
     async fn step(&mut self) -> bool {
         let parts = Arc::clone(&self.parts);
+        let waiting = self.gather().await;
+        if (1..RECORDS_AT_ONCE).contains(&waiting) && self.next_flush > Instant::now() {
+            sleep_until(self.next_flush).await;
+            self.gather().await;
+        }
+        self.next_flush = Instant::now() + parts.config.flush_interval;
         let mut batches = Vec::new();
         for copy in &mut self.copies {
-            copy.gather(&parts, self.records_max).await;
             match copy.take(&parts, self.records_max) {
                 Ok(entries) if entries.is_empty() => {}
                 Ok(entries) => batches.push(Batch { partition: copy.partition, entries }),
@@ -118,6 +127,16 @@ impl Worker {
             Err(error) => self.failed(batches, error),
         }
         true
+    }
+
+    /// Reads what the logs have beyond what waits already. How many records wait then.
+    async fn gather(&mut self) -> usize {
+        let mut waiting = 0;
+        for copy in &mut self.copies {
+            copy.gather(&self.parts, self.records_max).await;
+            waiting += copy.waiting();
+        }
+        waiting
     }
 
     async fn read(&mut self, batches: &[Batch]) -> Result<Vec<Given>, Error> {
