@@ -49,8 +49,11 @@ pub enum Halt {
 /// Ends before a record that halts; `owner` stays that of the state, for the writer to set.
 ///
 /// # Errors
-/// [`Halt`] when the very first record halts.
+/// [`Halt`] when the very first record halts, or the Claim in force is of a later fold.
 pub fn fold(state: &State, entries: &[Entry], given: &Given) -> Result<Flush, Halt> {
+    if let Some(claim) = state.claim.as_ref().filter(|claim| claim.fold_version > FOLD_VERSION) {
+        return Err(Halt::VersionUnknown { version: claim.fold_version });
+    }
     let mut run = Run::new(state, given);
     for entry in entries {
         match run.step(entry) {
@@ -133,6 +136,7 @@ impl<'a> Run<'a> {
             Ok(record) => record,
             Err(DecodeError::Refused(refusal)) => return Ok(Some(refusal.clone())),
             Err(DecodeError::KeyMissing(missing)) => return Err(Halt::KeyMissing(*missing)),
+            Err(DecodeError::KeyUnknown(missing)) => return self.forged(*missing).map(Some),
             Err(DecodeError::FormatUnknown(format)) => {
                 return match &self.claim {
                     Some(claim) if claim.format_max / 100 >= *format / 100 => {
@@ -150,6 +154,16 @@ impl<'a> Run<'a> {
             return Ok(Some(Refusal::new(DeadReason::Sealed, "this generation of the log is sealed")));
         }
         Ok(self.too_large(record))
+    }
+
+    /// A key that nobody announced proves nothing. Before the first Claim any key may have been.
+    fn forged(&self, missing: KeyMissing) -> Result<Refusal, Halt> {
+        match &self.claim {
+            Some(claim) if claim.mac_key_id != missing.id => {
+                Ok(Refusal::new(DeadReason::ForgedControlRecord, "its MAC is by a key that nobody announced"))
+            }
+            _ => Err(Halt::KeyMissing(missing)),
+        }
     }
 
     fn too_large(&self, record: &Record) -> Option<Refusal> {
@@ -304,3 +318,6 @@ fn id_of(entry: &Entry) -> Option<[u8; 16]> {
         Ok(Record::Control(_)) | Err(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,6 +141,13 @@ impl Model {
             Ok(record) => record,
             Err(DecodeError::Refused(refusal)) => return Ok(Outcome::DeadLettered(refusal.clone())),
             Err(DecodeError::KeyMissing(_)) => return Err(Halt::KeyMissing),
+            Err(DecodeError::KeyUnknown(key)) => {
+                return match &self.claim {
+                    None => Err(Halt::KeyMissing),
+                    Some(claim) if claim.mac_key_id == key.id => Err(Halt::KeyMissing),
+                    Some(_) => Ok(dead(DeadReason::ForgedControlRecord)),
+                };
+            }
             Err(DecodeError::FormatUnknown(format)) => {
                 // A minor format never stops anyone: only majors are announced.
                 let announced =

@@ -32,7 +32,9 @@ pub enum DecodeError {
     Refused(Refusal),
     /// A major format above this build's. A dead letter, unless the Claim in force announced it.
     FormatUnknown(u32),
-    /// A control record's key is not held: nobody can tell whether it is forged.
+    /// A control record by a key that is not held. Forged, unless that key was announced.
+    KeyUnknown(KeyMissing),
+    /// A genuine Claim announces a key that is not held.
     KeyMissing(KeyMissing),
 }
 
@@ -196,7 +198,7 @@ impl Decoder {
         let control = message.control.ok_or_else(|| forged("it carries no control part"))?;
         let mac = received.raw.header(HEADER_MAC).ok_or_else(|| forged("it carries no MAC"))?;
         let value = received.raw.value.as_deref().unwrap_or_default();
-        if !self.keyring.verify(control.mac_key_id, value, mac).map_err(DecodeError::KeyMissing)? {
+        if !self.keyring.verify(control.mac_key_id, value, mac).map_err(DecodeError::KeyUnknown)? {
             return Err(forged("its MAC is wrong"));
         }
         if received.raw.key.is_some() {

@@ -301,7 +301,7 @@ fn a_control_record_counts_only_at_its_place() {
 fn a_control_record_by_a_key_that_is_not_held_is_nobodys_to_judge() {
     let control = Control { mac_key_id: 9, ..sweep() };
     let raw = control.encode(&Keyring::new(9, [9; 32])).unwrap();
-    assert_eq!(decode(raw.clone()), Err(DecodeError::KeyMissing(KeyMissing { id: 9 })));
+    assert_eq!(decode(raw.clone()), Err(DecodeError::KeyUnknown(KeyMissing { id: 9 })));
     let holds = Decoder { keyring: keyring().with(9, [9; 32]), ..decoder() };
     assert_eq!(decode_by(&holds, raw), Ok(Record::Control(control.clone())));
     assert_eq!(control.encode(&keyring()), Err(KeyMissing { id: 9 }));
