@@ -82,10 +82,12 @@ impl Embedded {
             "log.partitions is 1 to {PARTITIONS_MAX}, shards.count at least 1"
         );
         let lock = local::DirLock::acquire(&options.data_dir).context("lock the data directory")?;
-        let keyring = keyring(&options.data_dir).context("read the MAC key")?;
         let control = open_stream(&lock, "log/control", 1, options).await?;
         let mut topologies = Topologies::open(control.clone()).await.context("read the control topic")?;
-        if topologies.current().is_none() {
+        // A lost key must not be made anew: what it has signed would all look forged.
+        let first_start = topologies.current().is_none();
+        let keyring = keyring(&options.data_dir, first_start).context("read the MAC key")?;
+        if first_start {
             let won =
                 topologies.propose(&first_topology(options)).await.context("write the first topology")?;
             ensure!(won, "the control topic holds another first topology");
@@ -148,10 +150,10 @@ fn first_topology(options: &Options) -> Topology {
     }
 }
 
-/// Reads the key, or makes one: written whole and synced before it has its name.
-fn keyring(data_dir: &Path) -> Result<Keyring> {
+/// Reads the key; at the first start makes one: written whole and synced before it has its name.
+fn keyring(data_dir: &Path, first_start: bool) -> Result<Keyring> {
     let path = data_dir.join(MAC_KEY_FILE);
-    if !path.exists() {
+    if first_start && !path.try_exists()? {
         let new = data_dir.join("mac.key.new");
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
@@ -160,12 +162,31 @@ fn keyring(data_dir: &Path) -> Result<Keyring> {
         fs::rename(&new, &path)?;
         fs::File::open(data_dir)?.sync_all()?;
     }
-    let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let without = "restore it from a backup; without it control records cannot be verified";
+    let bytes = fs::read(&path).with_context(|| format!("read {}: {without}", path.display()))?;
     let Ok(key) = <[u8; 32]>::try_from(bytes) else {
-        bail!(
-            "{} is not 32 bytes: restore it from a backup; without it control records cannot be verified",
-            path.display()
-        );
+        bail!("{} is not 32 bytes: {without}", path.display());
     };
     Ok(Keyring::new(MAC_KEY_ID, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lost_mac_key_is_missed_and_not_made_anew() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let options = Options::new(dir.path());
+        let (embedded, follower) = Embedded::open(&options).await.unwrap();
+        embedded.close().await;
+        drop(follower);
+        let key = dir.path().join(MAC_KEY_FILE);
+        let bytes = fs::read(&key).unwrap();
+        fs::remove_file(&key).unwrap();
+        let refused = Embedded::open(&options).await.map(drop).unwrap_err();
+        assert!(format!("{refused:#}").contains("restore it"), "{refused:#}");
+        fs::write(&key, bytes).unwrap();
+        Embedded::open(&options).await.unwrap().0.close().await;
+    }
 }

@@ -199,7 +199,7 @@ mod tests {
         assert!(ended.unwrap_err().to_string().contains("panicked"));
         working.cancel();
         following.abort();
-        let joined = tokio::time::timeout(std::time::Duration::from_secs(60), joined(roles)).await;
+        let joined = tokio::time::timeout(std::time::Duration::from_mins(1), joined(roles)).await;
         joined.expect("nobody is waited for in vain").unwrap();
     }
 }
