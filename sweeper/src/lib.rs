@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use millpond_log::{Append, Clock, Log};
 use millpond_schemas::{
-    Control, ControlOp, Keyring, LogId, Offset, PartitionId, Topology, UnixMillis,
+    Control, ControlOp, Keyring, LogId, Offset, PartitionId, RecordKey, Topology, UnixMillis, Version,
     limits::{PURGE_GRACE_MS, SWEEP_ROWS_MAX},
 };
 use millpond_shard::{Due, Shard};
@@ -64,10 +64,27 @@ enum Error {
     Log(#[from] millpond_log::Error),
 }
 
+/// Most rounds that a partition rests after asking in vain.
+const REST_ROUNDS_MAX: u32 = 64;
+
+/// What was last asked of one partition.
+#[derive(Debug)]
+struct Asked {
+    /// The last control record.
+    offset: Offset,
+    /// The first row that was due then.
+    first: Option<(RecordKey, Version)>,
+    /// How often in a row that row was still there afterwards: by the records' time it is not due.
+    in_vain: u32,
+    /// Rounds to let pass.
+    rest: u32,
+}
+
 /// Sweeps until `shutdown` is cancelled.
 pub async fn run(parts: Parts, shutdown: CancellationToken) {
     let partitions = parts.topology.borrow().partitions();
-    let mut asked = vec![Offset::NONE; partitions as usize];
+    let new = || Asked { offset: Offset::NONE, first: None, in_vain: 0, rest: 0 };
+    let mut asked: Vec<Asked> = (0..partitions).map(|_| new()).collect();
     loop {
         let mut busy = false;
         for (partition, asked) in (0..partitions).map(PartitionId).zip(&mut asked) {
@@ -86,7 +103,11 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
 
 impl Parts {
     /// Asks once for what is due in a partition. Whether there was anything, or the last request still waits.
-    async fn round(&self, partition: PartitionId, asked: &mut Offset) -> Result<bool, Error> {
+    async fn round(&self, partition: PartitionId, asked: &mut Asked) -> Result<bool, Error> {
+        if asked.rest > 0 {
+            asked.rest -= 1;
+            return Ok(false);
+        }
         let (log_id, shard) = {
             let topology = self.topology.borrow();
             (topology.log_id, topology.shard_of(partition).and_then(|index| self.shards.get(index)).cloned())
@@ -96,26 +117,41 @@ impl Parts {
         if watermark.sealed {
             return Ok(false);
         }
-        if watermark.applied < *asked {
+        if watermark.applied < asked.offset {
             return Ok(true);
         }
-        let now = self.clock.now();
-        let old = UnixMillis(
-            now.0.saturating_sub(i64::try_from(self.config.purge_grace.as_millis()).unwrap_or(i64::MAX)),
-        );
-        let rows_max = self.config.rows_max.clamp(1, SWEEP_ROWS_MAX);
-        let mut ops = Vec::new();
-        if !shard.due(partition, Due::Rows, now, 1).await?.is_empty() {
-            ops.push(ControlOp::Sweep { rows_max });
-        }
-        if !shard.due(partition, Due::Tombstones, old, 1).await?.is_empty() {
-            ops.push(ControlOp::Purge { rows_max });
-        }
+        let (ops, first) = self.due(partition, &shard).await?;
         if ops.is_empty() {
             return Ok(false);
         }
-        *asked = self.append(partition, log_id, ops).await?;
-        Ok(true)
+        if asked.first == first {
+            // This clock is ahead of the log's: what it calls due is not, yet.
+            asked.in_vain += 1;
+            asked.rest = REST_ROUNDS_MAX.min(1 << asked.in_vain.min(16));
+        } else {
+            asked.in_vain = 0;
+        }
+        asked.first = first;
+        asked.offset = self.append(partition, log_id, ops).await?;
+        Ok(asked.in_vain == 0)
+    }
+
+    /// What to ask for, and the first row that is due.
+    async fn due(
+        &self,
+        partition: PartitionId,
+        shard: &Shard,
+    ) -> Result<(Vec<ControlOp>, Option<(RecordKey, Version)>), Error> {
+        let now = self.clock.now();
+        let grace_ms = i64::try_from(self.config.purge_grace.as_millis()).unwrap_or(i64::MAX);
+        let old = UnixMillis(now.0.saturating_sub(grace_ms));
+        let rows_max = self.config.rows_max.clamp(1, SWEEP_ROWS_MAX);
+        let rows = shard.due(partition, Due::Rows, now, 1).await?;
+        let tombstones = shard.due(partition, Due::Tombstones, old, 1).await?;
+        let first = rows.first().or(tombstones.first()).map(|row| (row.key.clone(), row.version));
+        let sweep = (!rows.is_empty()).then_some(ControlOp::Sweep { rows_max });
+        let purge = (!tombstones.is_empty()).then_some(ControlOp::Purge { rows_max });
+        Ok((sweep.into_iter().chain(purge).collect(), first))
     }
 
     async fn append(
