@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use millpond_log::{Clock, Follower, Log, Outcomes, Topologies, genesis, local};
 use millpond_schemas::{Generation, Keyring, LogId, Shard as ShardEntry, Topology, limits::PARTITIONS_MAX};
 use millpond_shard::{Shard, SqliteConfig};
+use millpond_writer::Statuses;
 use tokio::sync::watch;
 
 /// The file with the deployment's MAC key.
@@ -100,6 +101,43 @@ impl Embedded {
         let outcomes = Outcomes::memory();
         let clock = options.clock.clone();
         Ok((Self { log, control, outcomes, topology, shards, keyring, clock }, follower))
+    }
+
+    /// What a writer of its shards stands on.
+    pub fn writer(&self, config: millpond_writer::Config, statuses: Statuses) -> millpond_writer::Parts {
+        millpond_writer::Parts {
+            config,
+            log: self.log.clone(),
+            outcomes: self.outcomes.clone(),
+            topology: self.topology.clone(),
+            shards: self.shards.clone(),
+            clock: self.clock.clone(),
+            keyring: self.keyring.clone(),
+            statuses,
+        }
+    }
+
+    /// What a sweeper of its shards stands on.
+    pub fn sweeper(&self, config: millpond_sweeper::Config) -> millpond_sweeper::Parts {
+        millpond_sweeper::Parts {
+            config,
+            log: self.log.clone(),
+            topology: self.topology.clone(),
+            shards: self.shards.clone(),
+            clock: self.clock.clone(),
+            keyring: self.keyring.clone(),
+        }
+    }
+
+    /// What an api in front of it stands on.
+    pub fn api(&self) -> millpond_api::Parts {
+        millpond_api::Parts {
+            log: self.log.clone(),
+            outcomes: self.outcomes.clone(),
+            topology: self.topology.clone(),
+            shards: self.shards.clone(),
+            clock: self.clock.clone(),
+        }
     }
 
     /// Makes what was taken durable, and closes everything.

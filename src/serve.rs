@@ -34,7 +34,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
     );
     registry.register_collector(Box::new(statuses.clone()));
-    let api = Api::start(settings.api_config(), api_parts(&embedded), &mut registry);
+    let api = Api::start(settings.api_config(), embedded.api(), &mut registry);
 
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
     let mut roles: JoinSet<Result<&'static str>> = JoinSet::new();
@@ -68,16 +68,6 @@ async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
     })
 }
 
-fn api_parts(embedded: &Embedded) -> millpond_api::Parts {
-    millpond_api::Parts {
-        log: embedded.log.clone(),
-        outcomes: embedded.outcomes.clone(),
-        topology: embedded.topology.clone(),
-        shards: embedded.shards.clone(),
-        clock: embedded.clock.clone(),
-    }
-}
-
 fn spawn_workers(
     roles: &mut JoinSet<Result<&'static str>>,
     settings: &Settings,
@@ -85,24 +75,8 @@ fn spawn_workers(
     statuses: &Statuses,
     working: &CancellationToken,
 ) {
-    let writer = millpond_writer::Parts {
-        config: settings.writer_config(),
-        log: embedded.log.clone(),
-        outcomes: embedded.outcomes.clone(),
-        topology: embedded.topology.clone(),
-        shards: embedded.shards.clone(),
-        clock: embedded.clock.clone(),
-        keyring: embedded.keyring.clone(),
-        statuses: statuses.clone(),
-    };
-    let sweeper = millpond_sweeper::Parts {
-        config: settings.sweeper_config(),
-        log: embedded.log.clone(),
-        topology: embedded.topology.clone(),
-        shards: embedded.shards.clone(),
-        clock: embedded.clock.clone(),
-        keyring: embedded.keyring.clone(),
-    };
+    let writer = embedded.writer(settings.writer_config(), statuses.clone());
+    let sweeper = embedded.sweeper(settings.sweeper_config());
     let stop = working.clone();
     roles.spawn(async move {
         millpond_writer::run(writer, stop).await;

@@ -11,7 +11,7 @@ use millpond_log::Append;
 use millpond_schemas::{
     Conditions, Decoder, Mutation, MutationId, Op, PartitionId, RecordKey, Tenant, Watermark,
 };
-use millpond_writer::{Config, Parts, Statuses};
+use millpond_writer::{Config, Statuses};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -120,16 +120,7 @@ impl Stages {
 
     async fn apply(&self, embedded: &Embedded) -> Result<()> {
         let statuses = Statuses::default();
-        let parts = Parts {
-            config: Config::default(),
-            log: embedded.log.clone(),
-            outcomes: embedded.outcomes.clone(),
-            topology: embedded.topology.clone(),
-            shards: embedded.shards.clone(),
-            clock: embedded.clock.clone(),
-            keyring: embedded.keyring.clone(),
-            statuses: statuses.clone(),
-        };
+        let parts = embedded.writer(Config::default(), statuses.clone());
         let mut outcomes = embedded.outcomes.subscribe();
         let stop = CancellationToken::new();
         let watch = Watch::here()?;

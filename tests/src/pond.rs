@@ -54,16 +54,7 @@ impl Pond {
     /// Starts a writer for every shard.
     pub fn writer(&self, config: Config) -> Writer {
         let statuses = Statuses::default();
-        let parts = millpond_writer::Parts {
-            config,
-            log: self.embedded.log.clone(),
-            outcomes: self.embedded.outcomes.clone(),
-            topology: self.embedded.topology.clone(),
-            shards: self.embedded.shards.clone(),
-            clock: self.embedded.clock.clone(),
-            keyring: self.embedded.keyring.clone(),
-            statuses: statuses.clone(),
-        };
+        let parts = self.embedded.writer(config, statuses.clone());
         let stop = CancellationToken::new();
         Writer { statuses, task: tokio::spawn(millpond_writer::run(parts, stop.clone())), stop }
     }
