@@ -2,6 +2,10 @@
 
 mod crash;
 mod durability;
+mod http;
+mod import;
 mod laws;
+mod neighbours;
+mod sweeper;
 mod tidy;
 mod writer;

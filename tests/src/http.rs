@@ -126,6 +126,14 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
+    /// A header that is a number.
+    ///
+    /// # Errors
+    /// There is none, or it is no number.
+    pub fn number(&self, name: &str) -> Result<u64> {
+        self.header(name).parse().with_context(|| format!("{name} is no number in {self:?}"))
+    }
+
     /// The problem's code; empty where it is none.
     pub fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()

@@ -5,3 +5,5 @@
 pub mod http;
 pub mod pond;
 pub mod server;
+pub mod timed;
+pub mod wire;

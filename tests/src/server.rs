@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -57,10 +58,28 @@ impl Server {
         Self::start_with(data_dir, Command::new(binary()), &[]).await
     }
 
+    /// As [`Server::start`], with log segments that are quick to make.
+    pub async fn small(data_dir: &Path) -> Result<Self> {
+        let mut command = Command::new(binary());
+        command.env("MILLPOND_LOG__SEGMENT_BYTES", "1MiB");
+        Self::start_with(data_dir, command, &[]).await
+    }
+
     /// As [`Server::start`], behind another command (such as strace) and with more arguments.
-    pub async fn start_with(data_dir: &Path, mut command: Command, arguments: &[&str]) -> Result<Self> {
+    pub async fn start_with(data_dir: &Path, command: Command, arguments: &[&str]) -> Result<Self> {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_on(free, data_dir, command, arguments).await
+    }
+
+    /// As [`Server::start_with`], on an address of one's own, such as that of a server that was killed.
+    pub async fn start_on(
+        address: SocketAddr,
+        data_dir: &Path,
+        mut command: Command,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let mut child = command
-            .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"])
+            .args(["--listen", &address.to_string(), "--ops-listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(arguments)
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()))
@@ -94,6 +113,14 @@ impl Server {
         self.child.id().context("the server has ended")
     }
 
+    /// Sends it a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid()?.to_string();
+        let sent = std::process::Command::new("kill").args([format!("-{name}"), pid]).status()?;
+        ensure!(sent.success(), "the signal {name} cannot be sent");
+        Ok(())
+    }
+
     /// kill -9.
     pub async fn kill(mut self) -> Result<()> {
         self.child.kill().await.context("kill the server")
@@ -112,11 +139,7 @@ impl Server {
 
     /// Sends SIGTERM and waits until it has ended well. What it printed since it was ready.
     pub async fn terminate(mut self) -> Result<String> {
-        let pid = self.pid()?.to_string();
-        ensure!(
-            std::process::Command::new("kill").args(["-TERM", &pid]).status()?.success(),
-            "kill -TERM {pid} fails"
-        );
+        self.signal("TERM")?;
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it does not end")??;
         ensure!(status.success(), "it ended with {status}");
         let mut rest = String::new();
@@ -130,6 +153,39 @@ impl Server {
     /// Waits until it has ended by itself.
     pub async fn ended(&mut self) -> Result<std::process::ExitStatus> {
         Ok(tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it does not end")??)
+    }
+}
+
+/// A server on a data directory of its own that goes with it. Its segments are small: opening takes milliseconds.
+pub struct Fresh {
+    server: Server,
+    dir: TempDir,
+}
+
+impl Fresh {
+    /// Starts one.
+    pub async fn start() -> Result<Self> {
+        let dir = TempDir::new()?;
+        let server = Server::small(dir.path()).await?;
+        Ok(Self { server, dir })
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The two apart, for a test that ends the server and starts another one.
+    pub fn apart(self) -> (Server, TempDir) {
+        (self.server, self.dir)
+    }
+}
+
+impl std::ops::Deref for Fresh {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
 
