@@ -2,7 +2,7 @@
 //!
 //! Invariant: blind puts and deletes read nothing, unless another mutation of their key in the flush does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use millpond_schemas::{ControlOp, IdHash, Mutation, Record, RecordKey, UnixMillis, limits::SWEEP_ROWS_MAX};
 
@@ -11,7 +11,7 @@ use crate::{Entry, State, state::purge_grace_ms};
 /// What to read from the shard before folding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Rows, tombstones and expired ones too.
+    /// Rows, tombstones and expired ones too, in the order in which the entries need them.
     pub keys: Vec<RecordKey>,
     /// Operations, by id.
     pub operations: Vec<IdHash>,
@@ -59,11 +59,13 @@ fn takes_due(entry: &Entry) -> bool {
 /// What folding these entries needs to know.
 pub fn needs(state: &State, entries: &[Entry]) -> Needs {
     let mutations = || entries.iter().filter_map(mutation);
-    let keys: BTreeSet<&RecordKey> = mutations().filter(|m| !m.is_blind()).map(|m| &m.key).collect();
+    let mut asked: HashSet<&RecordKey> = HashSet::new();
+    let wanted = mutations().filter(|m| !m.is_blind()).map(|m| &m.key);
+    let keys = wanted.filter(|key| asked.insert(key)).cloned().collect();
     let durable = |m: &Mutation| Some(m.id.filter(|id| id.durable)?.hash(&m.key));
     let operations: BTreeSet<IdHash> = mutations().filter_map(durable).collect();
     let due = entries.first().filter(|_| entries.len() == 1).and_then(|entry| due(state, entry));
-    Needs { keys: keys.into_iter().cloned().collect(), operations: operations.into_iter().collect(), due }
+    Needs { keys, operations: operations.into_iter().collect(), due }
 }
 
 fn mutation(entry: &Entry) -> Option<&Mutation> {

@@ -6,6 +6,7 @@
 mod checks;
 mod config;
 mod copy;
+mod fitting;
 mod given;
 mod halt;
 mod metrics;

@@ -6,10 +6,13 @@ use std::collections::VecDeque;
 
 use millpond_fold::{Entry, State, cut, fold, needs};
 use millpond_log::Log;
-use millpond_schemas::{Decoder, Offset, UnixMillis, Watermark, limits::WINDOW_OFFSETS};
+use millpond_schemas::{
+    Decoder, Offset, UnixMillis, Watermark,
+    limits::{VALUE_BYTES_MAX, WINDOW_OFFSETS},
+};
 use millpond_shard::Shard;
 
-use crate::{Halt, checks, copy::mark, given, stop::Stop};
+use crate::{Halt, checks, copy::mark, fitting::fitting, given, stop::Stop};
 
 /// Bytes that one read of the log brings at most.
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -103,7 +106,12 @@ impl Replay<'_> {
                 waiting.push_front(entry);
             }
             let needed = [(self.decoder.partition, needs(state, &entries))];
-            let given = given::read(shard, &needed).await?.pop().unwrap_or_default();
+            let value_bytes_max = state.claim().map_or(VALUE_BYTES_MAX as u64, |claim| claim.value_bytes_max);
+            let given = given::read(shard, &needed, value_bytes_max).await?.pop().unwrap_or_default();
+            let fitting = fitting(&entries, &given, usize::try_from(value_bytes_max).unwrap_or(usize::MAX));
+            for entry in entries.split_off(fitting.records).into_iter().rev() {
+                waiting.push_front(entry);
+            }
             let flush = fold(state, &entries, &given).map_err(Halt::from)?;
             let applied = shard.apply(vec![flush.clone()]).await?;
             if !applied.fenced.is_empty() {

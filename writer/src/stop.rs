@@ -38,8 +38,14 @@ impl From<millpond_log::Error> for Stop {
 
 impl From<millpond_shard::Error> for Stop {
     fn from(error: millpond_shard::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&millpond_shard::Error> for Stop {
+    fn from(error: &millpond_shard::Error) -> Self {
         use millpond_shard::Error;
-        let detail = in_words(&error);
+        let detail = in_words(error);
         match error {
             Error::Fenced { .. } | Error::Unavailable { .. } => Self::Wait(detail),
             Error::RowAhead { .. } => Self::Halt(Halt::RowAhead { detail }),

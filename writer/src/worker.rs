@@ -7,12 +7,16 @@ use std::{sync::Arc, time::Duration};
 use millpond_fold::{Entry, Given, Needs, fold, needs};
 use millpond_schemas::{Flush, PartitionId};
 use millpond_shard::{Error, Shard};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Halt, Parts,
     copy::Copy,
+    fitting::fitting,
     given,
     stop::{Stop, in_words},
 };
@@ -119,14 +123,38 @@ impl Worker {
         if batches.is_empty() {
             return false;
         }
-        match self.read(&batches).await {
-            Ok(givens) => {
-                let flushes = self.fold(&batches, givens);
-                self.apply(flushes, batches).await;
-            }
-            Err(error) => self.failed(batches, error),
-        }
+        self.flush(batches).await;
         true
+    }
+
+    /// One transaction of all batches; where that fails for what one of them holds, each goes alone.
+    async fn flush(&mut self, batches: Vec<Batch>) {
+        let Err((batches, error)) = self.try_flush(batches).await else { return };
+        if matches!(error, Error::Unavailable { .. }) || batches.len() == 1 {
+            return self.failed(batches, &error);
+        }
+        for batch in batches {
+            if let Err((batch, error)) = self.try_flush(vec![batch]).await {
+                self.failed(batch, &error);
+            }
+        }
+    }
+
+    /// Reads, folds and applies. Gives the batches back with an error.
+    async fn try_flush(&mut self, mut batches: Vec<Batch>) -> Result<(), (Vec<Batch>, Error)> {
+        let givens = match self.read(&batches).await {
+            Ok(givens) => givens,
+            Err(error) => return Err((batches, error)),
+        };
+        let flushes = self.fold(&mut batches, givens);
+        match self.apply(flushes).await {
+            Ok(()) => {}
+            Err(error) => return Err((batches, error)),
+        }
+        for batch in batches {
+            self.copy(batch.partition).put_back(batch.entries);
+        }
+        Ok(())
     }
 
     /// Reads what the logs have beyond what waits already. How many records wait then.
@@ -141,7 +169,7 @@ impl Worker {
 
     async fn read(&mut self, batches: &[Batch]) -> Result<Vec<Given>, Error> {
         let needed: Vec<(PartitionId, Needs)> = batches.iter().map(|batch| self.needs(batch)).collect();
-        given::read(&self.parts.shards[self.shard], &needed).await
+        given::read(&self.parts.shards[self.shard], &needed, self.parts.config.claim.value_bytes_max).await
     }
 
     fn needs(&mut self, batch: &Batch) -> (PartitionId, Needs) {
@@ -156,12 +184,16 @@ impl Worker {
             .expect("a batch is of one of the copies")
     }
 
-    fn fold(&mut self, batches: &[Batch], givens: Vec<Given>) -> Vec<Flush> {
+    fn fold(&mut self, batches: &mut [Batch], givens: Vec<Given>) -> Vec<Flush> {
+        let value_bytes_max = usize::try_from(self.parts.config.claim.value_bytes_max).unwrap_or(usize::MAX);
         let mut flushes = Vec::with_capacity(batches.len());
-        for (batch, given) in batches.iter().zip(givens) {
+        for (batch, given) in batches.iter_mut().zip(givens) {
             let copy = self.copy(batch.partition);
+            let fitting = fitting(&batch.entries, &given, value_bytes_max);
+            copy.put_back(batch.entries.split_off(fitting.records));
             let Some(live) = copy.live() else { continue };
-            match fold(&live.state, &batch.entries, &given) {
+            let folded = apart(fitting.heavy, || fold(&live.state, &batch.entries, &given));
+            match folded {
                 Ok(mut flush) => {
                     flush.next.owner = live.claim;
                     flushes.push(flush);
@@ -172,16 +204,13 @@ impl Worker {
         flushes
     }
 
-    async fn apply(&mut self, flushes: Vec<Flush>, batches: Vec<Batch>) {
+    async fn apply(&mut self, flushes: Vec<Flush>) -> Result<(), Error> {
         if flushes.is_empty() {
-            return;
+            return Ok(());
         }
         let shard = self.parts.shards[self.shard].clone();
         let began = Instant::now();
-        let applied = match shard.apply(flushes.clone()).await {
-            Ok(applied) => applied,
-            Err(error) => return self.failed(batches, error),
-        };
+        let applied = shard.apply(flushes.clone()).await?;
         let took = began.elapsed();
         self.adapt(took);
         self.parts.statuses.count(|totals| {
@@ -198,9 +227,7 @@ impl Worker {
                 self.publish(flush);
             }
         }
-        for batch in batches {
-            self.copy(batch.partition).put_back(batch.entries);
-        }
+        Ok(())
     }
 
     fn committed(&mut self, flush: &Flush) {
@@ -229,28 +256,16 @@ impl Worker {
     }
 
     /// Nothing is known to be written. A refused value is searched by halves; the rest starts from the watermark.
-    fn failed(&mut self, batches: Vec<Batch>, error: Error) {
-        let words = in_words(&error);
-        if matches!(error, Error::Refused { .. }) {
-            for batch in batches {
-                bisect(self.copy(batch.partition), batch, &words);
-            }
-            return;
-        }
-        let only = match &error {
-            Error::RowAhead { partition, .. } | Error::Fenced { partition } => Some(*partition),
-            Error::Unavailable { .. }
-            | Error::Refused { .. }
-            | Error::Corrupt { .. }
-            | Error::Schema { .. } => None,
-        };
-        let mut stop = Some(Stop::from(error));
+    fn failed(&mut self, batches: Vec<Batch>, error: &Error) {
         for batch in batches {
             let copy = self.copy(batch.partition);
-            if only.is_none_or(|only| only == batch.partition) {
-                copy.stop(stop.take().unwrap_or_else(|| Stop::Wait(words.clone())));
-            } else {
-                copy.put_back(batch.entries);
+            match error {
+                Error::Refused { .. } => bisect(copy, batch, &in_words(error)),
+                Error::RowAhead { .. }
+                | Error::Fenced { .. }
+                | Error::Unavailable { .. }
+                | Error::Corrupt { .. }
+                | Error::Schema { .. } => copy.stop(Stop::from(error)),
             }
         }
     }
@@ -264,6 +279,12 @@ impl Worker {
             (self.records_max + self.records_max / 8 + 1).min(most)
         };
     }
+}
+
+/// Lets other tasks have this thread meanwhile, where the work takes long and the runtime has another one.
+fn apart<T>(long: bool, work: impl FnOnce() -> T) -> T {
+    let threads = Handle::current().runtime_flavor();
+    if long && threads == RuntimeFlavor::MultiThread { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// Half as many records next time; one that is refused alone halts.
