@@ -3,29 +3,38 @@
 //! Not here: any logic of a role. Invariant: a call that was taken is answered before its writer stops, and what the
 //! log took is durable before the process ends.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use millpond_api::{Api, Check, Checks, Health};
+use millpond_log::{Heard, Subscription};
+use millpond_schemas::PartitionId;
 use millpond_writer::{Phase, Statuses};
 use prometheus_client::{metrics::info::Info, registry::Registry};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{embedded::Embedded, greeting, settings::Settings};
 
+/// Longest that the greeting waits for writers: one partition that stands still does not keep it back.
+const GREETING_WAIT: Duration = Duration::from_secs(2);
+
 /// Runs until it is told to stop, or a role ends.
 pub async fn run(settings: Settings) -> Result<()> {
+    // From here on a signal ends it in order.
+    let mut signals = Signals::listen()?;
     let listener = bind(settings.listen, "listen").await?;
     let ops_listener = bind(settings.ops_listen, "ops_listen").await?;
     let addresses = (listener.local_addr()?, ops_listener.local_addr()?);
     let options = settings.embedded();
     let (embedded, follower) = Embedded::open(&options).await.context("open the data directory")?;
 
+    let first = embedded.outcomes.subscribe();
     let statuses = Statuses::default();
     let mut registry = Registry::default();
     registry.register(
@@ -36,22 +45,29 @@ pub async fn run(settings: Settings) -> Result<()> {
     registry.register_collector(Box::new(statuses.clone()));
     let api = Api::start(settings.api_config(), embedded.api(), &mut registry);
 
-    let (serving, working) = (CancellationToken::new(), CancellationToken::new());
+    let token = CancellationToken::new;
+    let (serving, probing, working) = (token(), token(), token());
     let mut roles: JoinSet<Result<&'static str>> = JoinSet::new();
     spawn_workers(&mut roles, &settings, &embedded, &statuses, &working);
     let following =
         roles.spawn(async move { Err(anyhow!(follower.run().await).context("follow the control topic")) });
     let mut fronts: JoinSet<Result<&'static str>> = JoinSet::new();
-    spawn_fronts(&mut fronts, &api, (listener, ops_listener), checks(statuses), (registry, &serving));
+    let mut probes: JoinSet<Result<&'static str>> = JoinSet::new();
+    spawn_front(&mut fronts, &api, listener, &serving);
+    spawn_probes(&mut probes, &api, ops_listener, (checks(statuses), registry, &probing));
 
-    greeting::print(addresses, &embedded, &options.data_dir)?;
-    let ended = until_stopped(&mut roles, &mut fronts).await;
+    let ended = tokio::select! {
+        ended = signals.received() => ended,
+        ended = ended_early(&mut roles, &mut fronts, &mut probes) => ended,
+        error = greet(addresses, &embedded, &options.data_dir, first) => Err(error),
+    };
 
     tracing::info!("draining: no new calls are taken");
     serving.cancel();
-    while let Some(front) = fronts.join_next().await {
-        front.context("a listener panicked")??;
-    }
+    drained(fronts).await?;
+    // Until here probes say that it is not ready.
+    probing.cancel();
+    drained(probes).await?;
     api.stop().await;
     working.cancel();
     // The follower of the control topic has no end of its own.
@@ -89,42 +105,102 @@ fn spawn_workers(
     });
 }
 
-fn spawn_fronts(
+fn spawn_front(
     fronts: &mut JoinSet<Result<&'static str>>,
     api: &Api,
-    (listener, ops_listener): (TcpListener, TcpListener),
-    checks: Checks,
-    (registry, serving): (Registry, &CancellationToken),
+    listener: TcpListener,
+    serving: &CancellationToken,
 ) {
-    let (for_calls, stop) = (api.clone(), serving.clone());
-    fronts
-        .spawn(async move { for_calls.serve(listener, stop).await.context("serve the api").map(|()| "api") });
-    let (for_ops, stop) = (api.clone(), serving.clone());
+    let (api, stop) = (api.clone(), serving.clone());
+    fronts.spawn(async move { api.serve(listener, stop).await.context("serve the api").map(|()| "api") });
+}
+
+fn spawn_probes(
+    probes: &mut JoinSet<Result<&'static str>>,
+    api: &Api,
+    listener: TcpListener,
+    (checks, registry, probing): (Checks, Registry, &CancellationToken),
+) {
+    let (api, stop) = (api.clone(), probing.clone());
     let registry = Arc::new(registry);
-    fronts.spawn(async move {
-        for_ops
-            .serve_ops(ops_listener, vec![checks], registry, stop)
-            .await
-            .context("serve operations")
-            .map(|()| "ops")
+    probes.spawn(async move {
+        let served = api.serve_ops(listener, vec![checks], registry, stop).await;
+        served.context("serve operations").map(|()| "ops listener")
     });
 }
 
-/// Waits for SIGTERM or SIGINT; a role that ends by itself is an error.
-async fn until_stopped(
+/// Prints the greeting once every partition has a writer, so that the lines in it work at once; then waits for ever.
+async fn greet(
+    addresses: (SocketAddr, SocketAddr),
+    embedded: &Embedded,
+    data_dir: &Path,
+    first: Subscription,
+) -> anyhow::Error {
+    let partitions = embedded.log.partitions();
+    if timeout(GREETING_WAIT, heard_from_all(first, partitions)).await.is_err() {
+        tracing::warn!("a partition has no writer yet; /readyz?verbose on the ops listener says why");
+    }
+    match greeting::print(addresses, embedded, data_dir) {
+        Ok(()) => std::future::pending().await,
+        Err(error) => error,
+    }
+}
+
+/// A writer's first act on a partition is to apply its Claim.
+async fn heard_from_all(mut outcomes: Subscription, partitions: u32) {
+    let mut silent: BTreeSet<PartitionId> = (0..partitions).map(PartitionId).collect();
+    while !silent.is_empty() {
+        match outcomes.next().await {
+            Some(Heard::Range(range)) => drop(silent.remove(&range.partition)),
+            // So much was applied that all are at work.
+            Some(Heard::Missed(_)) | None => return,
+        }
+    }
+}
+
+/// What tells it to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+        })
+    }
+
+    async fn received(&mut self) -> Result<()> {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        Ok(())
+    }
+}
+
+/// A role that ends by itself is an error.
+async fn ended_early(
     roles: &mut JoinSet<Result<&'static str>>,
     fronts: &mut JoinSet<Result<&'static str>>,
+    probes: &mut JoinSet<Result<&'static str>>,
 ) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let ended = tokio::select! {
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
         Some(ended) = roles.join_next() => ended,
         Some(ended) = fronts.join_next() => ended,
+        Some(ended) = probes.join_next() => ended,
     };
     let role = ended.context("a role panicked")??;
     bail!("the {role} ended by itself")
+}
+
+async fn drained(mut listeners: JoinSet<Result<&'static str>>) -> Result<()> {
+    while let Some(ended) = listeners.join_next().await {
+        ended.context("a listener panicked")??;
+    }
+    Ok(())
 }
 
 /// Waits for every role that is left; one that was told to stop by force has nothing to say.

@@ -66,7 +66,13 @@ pub(crate) async fn post(Shared(app): Shared<App>, request: Request) -> Result<R
     let limit = Limit { bytes: BATCH_BYTES_MAX, code: Code::BatchTooLarge };
     let body = body::read(&app.bodies, &head.headers, body, limit).await?;
 
-    let context = Context { tenant: &tenant, body: &body.bytes, now: app.now(), idempotency_key };
+    let context = Context {
+        tenant: &tenant,
+        body: &body.bytes,
+        now: app.now(),
+        idempotency_key,
+        value_bytes_max: app.value_bytes_max_of_all(),
+    };
     let (mut operations, mutations) = parse(&body.bytes, &context)?;
     let accepted = submit(&app, &mutations).await?;
     drop(mutations);
@@ -108,7 +114,7 @@ fn parse<'a>(body: &'a Bytes, context: &Context<'_>) -> Result<(Vec<Operation<'a
     let (mut operations, mut mutations) = (Vec::new(), Vec::new());
     for (number, text) in lines() {
         let line = Line::parse(text.trim_ascii());
-        let id = line.as_ref().ok().and_then(|line| line.id);
+        let id = line.as_ref().map_or_else(|_| line::id_of(text), |line| line.id);
         let state = line.and_then(|line| line.mutation(number, context)).map(|mutation| {
             let asked = Asked::of(&mutation);
             mutations.push(mutation);

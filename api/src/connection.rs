@@ -22,8 +22,8 @@ use crate::{
 
 /// Read buffer, bytes, and with it the longest head. More than the longest URI that hyper can tell from a long head.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
-/// How much of what a refused client still sends is read and dropped, bytes.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// How much of what a refused client still sends is read and dropped, bytes: more than any body that is taken.
+const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// And for how long.
 const LINGER: Duration = Duration::from_secs(1);
 

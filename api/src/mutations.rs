@@ -126,21 +126,28 @@ impl State {
         wait: Option<Duration>,
     ) -> Result<Option<Outcome>, Problem> {
         let Position { partition, offset, .. } = position;
-        let known = self.partitions.of(partition).outcome(offset);
+        let (known, time) = {
+            let partition = self.partitions.of(partition);
+            (partition.outcome(offset), partition.committed_time())
+        };
+        if time.ms_since(received.time) > MEMORY_MS {
+            return Err(gone());
+        }
         if known.is_some() {
             return Ok(known);
         }
-        let span = (offset, offset);
-        let outcomes = self.read_outcomes(partition, span, self.config.shard_deadline).await?;
-        // What the shard has forgotten it would take for plain success.
-        if outcomes.freshness.time.ms_since(received.time) > MEMORY_MS {
-            return Err(gone());
-        }
-        match (kept_outcome(&outcomes, offset), wait) {
-            (None, Some(wait)) if !wait.is_zero() => {
-                Ok(self.outcomes_of(&[position], Instant::now() + wait).await.pop().flatten())
-            }
-            (outcome, _) => Ok(outcome),
+        let wait = wait.filter(|wait| !wait.is_zero());
+        let deadline = wait.map_or(self.config.shard_deadline, |wait| wait.min(self.config.shard_deadline));
+        match (self.read_outcomes(partition, (offset, offset), deadline).await, wait) {
+            // What the shard has forgotten it would take for plain success.
+            (Ok(outcomes), _) if outcomes.freshness.time.ms_since(received.time) > MEMORY_MS => Err(gone()),
+            (Ok(outcomes), None) => Ok(kept_outcome(&outcomes, offset)),
+            (Err(problem), None) => Err(problem),
+            (read, Some(wait)) => match read.as_ref().ok().and_then(|read| kept_outcome(read, offset)) {
+                Some(outcome) => Ok(Some(outcome)),
+                // A shard that does not answer now may do so before the wait is over.
+                None => Ok(self.outcomes_of(&[position], Instant::now() + wait).await.pop().flatten()),
+            },
         }
     }
 }

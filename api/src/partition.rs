@@ -177,6 +177,11 @@ impl Partition {
         self.committed
     }
 
+    /// Time of the record at `committed`.
+    pub(crate) fn committed_time(&self) -> UnixMillis {
+        self.committed_time
+    }
+
     /// The next offset that may be issued, as far as is known here.
     pub(crate) fn end(&self) -> Offset {
         self.end

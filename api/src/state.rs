@@ -65,6 +65,12 @@ impl State {
         self.config.value_bytes_max.min(self.partitions.of(partition).value_bytes_max())
     }
 
+    /// Longest value that every partition takes.
+    pub(crate) fn value_bytes_max_of_all(&self) -> usize {
+        let least = self.partitions.ids().map(|partition| self.value_bytes_max(partition)).min();
+        least.unwrap_or(self.config.value_bytes_max)
+    }
+
     /// Whether the log is known to be another one.
     pub(crate) fn has_diverged(&self) -> bool {
         self.diverged.load(Ordering::Relaxed)

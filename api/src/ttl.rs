@@ -52,6 +52,7 @@ pub(crate) async fn get(Shared(app): Shared<App>, request: Request) -> Result<Re
 /// Changes the expiry.
 pub(crate) async fn put(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
+    accept::json(&head.headers)?;
     let called = Called::of(&app, &head, ROOT)?;
     Query::of(&head.uri, &[])?;
     let checked = Checked::of(&head, called)?;
@@ -65,6 +66,7 @@ pub(crate) async fn put(Shared(app): Shared<App>, request: Request) -> Result<Re
 /// Keeps the key for ever.
 pub(crate) async fn delete(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
     let (head, _body) = request.into_parts();
+    accept::json(&head.headers)?;
     let called = Called::of(&app, &head, ROOT)?;
     Query::of(&head.uri, &[])?;
     let keep = Op::Ttl { mode: TtlMode::Set, expiry: None };

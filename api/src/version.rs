@@ -17,12 +17,11 @@ use crate::{accept, answer::json_type, problem::Problem, query::Query, state::Ap
 pub(crate) async fn get(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
     accept::json(request.headers())?;
     Query::of(request.uri(), &[])?;
-    let least = app.partitions.ids().map(|partition| app.value_bytes_max(partition)).min();
     let version = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "limits": {
             "key_bytes_max": KEY_BYTES_MAX,
-            "value_bytes_max": least.unwrap_or(app.config.value_bytes_max),
+            "value_bytes_max": app.value_bytes_max_of_all(),
             "batch_operations_max": BATCH_OPERATIONS_MAX,
             "batch_bytes_max": BATCH_BYTES_MAX,
             "page_rows_max": PAGE_ROWS_MAX,

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use millpond_schemas::{
     CONTENT_TYPE_DEFAULT, Conditions, JsonInvalid, Mutation, MutationId, Op, RecordKey, Tenant, UnixMillis,
     json,
-    limits::{CONDITION_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX},
+    limits::{CONDITION_BYTES_MAX, CONTENT_TYPE_BYTES_MAX},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
@@ -22,38 +22,58 @@ use crate::{
     ttl,
 };
 
-/// The members that a line may have; which of them depends on `op`.
+/// The members that a line may have; which of them depends on `op`. A member that is null is there, and wrong.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Line<'a> {
     /// Echoed.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     pub(crate) id: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     op: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     key: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     key_b64: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     value: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     value_b64: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     content_type: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "there")]
     ttl: Option<Value>,
+    #[serde(default, deserialize_with = "there")]
     expires_at: Option<Value>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     mode: Option<Cow<'a, str>>,
-    by: Option<i64>,
-    initial: Option<i64>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
+    by: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "there")]
+    initial: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "there")]
     patch: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     if_version: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "there")]
     if_absent: Option<bool>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     idempotency_key: Option<Cow<'a, str>>,
+}
+
+/// A null is no way to leave a member out: a condition or a TTL would be lost.
+fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// The id of a line that is otherwise wrong, if it is JSON.
+pub(crate) fn id_of(text: &[u8]) -> Option<&RawValue> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow, default, deserialize_with = "there")]
+        id: Option<&'a RawValue>,
+    }
+    serde_json::from_slice::<Named<'_>>(text).ok()?.id
 }
 
 /// What lines are read against.
@@ -64,6 +84,8 @@ pub(crate) struct Context<'a> {
     pub(crate) now: UnixMillis,
     /// Of the request: each line's number makes a key of it.
     pub(crate) idempotency_key: Option<&'a str>,
+    /// Longest value, bytes.
+    pub(crate) value_bytes_max: usize,
 }
 
 impl<'a> Line<'a> {
@@ -111,7 +133,10 @@ impl<'a> Line<'a> {
             },
             "delete" => Op::Delete,
             "ttl" => self.ttl(context)?,
-            "increment" => Op::Increment { by: self.by.unwrap_or(1), initial: self.initial.unwrap_or(0) },
+            "increment" => Op::Increment {
+                by: integer(self.by, "/by")?.unwrap_or(1),
+                initial: integer(self.initial, "/initial")?.unwrap_or(0),
+            },
             "append" => Op::Append { value: self.value(context)? },
             "merge-patch" => Op::MergePatch { patch: self.patch(context, json::check)? },
             "json-patch" => Op::JsonPatch { patch: self.patch(context, json::check_patch)? },
@@ -150,9 +175,7 @@ impl<'a> Line<'a> {
             (None, Some(text)) => base64(text).ok_or_else(|| invalid("`value_b64` is base64"))?,
             _ => return Err(invalid("this operation has a `value` or a `value_b64`")),
         };
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(Problem::new(Code::ValueTooLarge, "").limit(VALUE_BYTES_MAX));
-        }
+        within_limit(value.len(), context)?;
         Ok(value)
     }
 
@@ -177,6 +200,7 @@ impl<'a> Line<'a> {
     ) -> Result<Bytes, Problem> {
         let patch =
             self.patch.ok_or_else(|| Problem::new(Code::BodyInvalid, "this operation has a `patch`"))?;
+        within_limit(patch.get().len(), context)?;
         check(patch.get().as_bytes()).map_err(|mut error| {
             error.pointer = format!("/patch{}", error.pointer);
             Problem::of_json(error)
@@ -206,6 +230,24 @@ impl<'a> Line<'a> {
 }
 
 const OPS: &str = "`op` is put, delete, ttl, increment, append, merge-patch or json-patch";
+
+/// A value or a patch over the limit fails its line: the log would refuse the whole batch for it.
+fn within_limit(bytes: usize, context: &Context<'_>) -> Result<(), Problem> {
+    let max = context.value_bytes_max;
+    if bytes > max {
+        return Err(Problem::new(Code::ValueTooLarge, format!("at most {max} bytes")).limit(max));
+    }
+    Ok(())
+}
+
+/// An integer of 64 bits.
+fn integer(raw: Option<&RawValue>, pointer: &str) -> Result<Option<i64>, Problem> {
+    let read = |raw: &RawValue| {
+        let wrong = |_| Problem::new(Code::ValueInvalid, "this is an integer of 64 bits").at(pointer);
+        raw.get().parse().map_err(wrong)
+    };
+    raw.map(read).transpose()
+}
 
 /// A JSON string's bytes, without a copy where it holds no escape.
 fn string(raw: &RawValue, body: &Bytes) -> Option<Bytes> {

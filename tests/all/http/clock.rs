@@ -44,7 +44,7 @@ async fn what_has_expired_becomes_a_tombstone_and_goes_after_the_grace() -> Resu
     }
     assert_eq!(pond.http.put("/kv/a", "new").header("if-none-match", "*").send().await?.status, 201);
     pond.clock.advance(Duration::from_secs(7 * 24 * 3600 + 3600 * 4));
-    pond.until(async |shard| Ok(tombstones(shard).await? == 1)).await?;
+    pond.until(async |shard| Ok(live(shard).await? == 0 && tombstones(shard).await? == 1)).await?;
     assert_eq!(value(&pond.http, "/kv/a").await?.as_deref(), Some("new"));
     assert_eq!(value(&pond.http, "/kv/c").await?, None);
     pond.close().await;

@@ -158,7 +158,8 @@ async fn no_byte_of_a_user_comes_back_in_a_problem() -> Result<()> {
         "PUT /ttl/a",
         "GET /kv/a HTTP/1.1\r\nkv-min-position: LEAKED\r\nx-rest:",
     ] {
-        wire.send(request(line, "{\"LEAKED\":LEAKED}")).await;
+        // But for names of members: a pointer into a body cannot do without them.
+        wire.send(request(line, "{\"a\":LEAKED}")).await;
         let answer = wire.receive().await?.expect("the connection stays open");
         assert!(answer.status >= 400, "{line}: {answer:?}");
         let shown = answer.head.clone() + &String::from_utf8_lossy(&answer.body);
