@@ -42,10 +42,8 @@ async fn a_damaged_row_halts_its_partition_and_no_other() -> Result<()> {
     let pond = Pond::small(dir.path()).await?;
     let near = neighbour(&pond, "a");
     let append = mutation("a", Op::Append { value: Bytes::from_static(b"x") });
-    let records = [append, put(near, "good")].map(|mutation| Append {
-        partition: pond.partition(&mutation.key),
-        raw: mutation.encode(),
-    });
+    let records = [append, put(near, "good")]
+        .map(|mutation| Append { partition: pond.partition(&mutation.key), raw: mutation.encode() });
     let acks = pond.embedded.log.append(records.into()).await?;
     let writer = pond.writer(Config::default());
     pond.applied(pond.partition(&key(near)), acks[1].offset).await?;

@@ -1,11 +1,14 @@
 //! The writer on a real log and real shards: what is appended is applied once, in order, whoever is in the way.
 
+use std::{sync::Arc, time::Duration};
+
 use anyhow::Result;
 use bytes::Bytes;
-use millpond_log::Append;
+use millpond::embedded::Options;
+use millpond_log::{Append, Clock, Manual};
 use millpond_schemas::{
     Conditions, Control, ControlOp, DeadReason, LogId, Mutation, Offset, Op, Outcome, PartitionId, Raw,
-    Rejection,
+    Rejection, UnixMillis, limits::TIME_JUMP_MS_MAX,
 };
 use millpond_shard::{Dump, Shard, SqliteConfig};
 use millpond_tests::pond::{Pond, increment, key, mutation, put};
@@ -126,6 +129,38 @@ async fn a_copy_of_another_log_halts_and_applies_nothing() -> Result<()> {
     let before = pond.dump(partition).await?;
     assert_eq!(writer.halted(partition).await?, "log-diverged");
     assert_eq!(pond.dump(partition).await?, before);
+    writer.stop().await;
+    pond.close().await;
+    Ok(())
+}
+
+/// It would fill the log while the clock is wrong or the shard does not answer, and wear out the duplicate window.
+#[tokio::test(start_paused = true)]
+async fn trying_again_takes_no_further_claim() -> Result<()> {
+    let now = UnixMillis(1_800_000_000_000);
+    let dir = TempDir::new()?;
+    let options = |clock| Options { partitions: 1, shards: 1, clock, ..Options::new(dir.path()) };
+    let ahead = Clock::Manual(Manual::new(now.plus_ms(2 * TIME_JUMP_MS_MAX)));
+    let pond = Pond::open(&options(ahead)).await?;
+    let (partition, _) = pond.send(&put("a", "1")).await?;
+    pond.close().await;
+
+    let clock = Manual::new(now);
+    let pond = Pond::open(&options(Clock::Manual(Arc::clone(&clock)))).await?;
+    let writer = pond.writer(Config::default());
+    assert_eq!(writer.halted(partition).await?, "time-jump");
+    let claimed = pond.embedded.log.bounds(partition).await?.end;
+    for _ in 0..5 {
+        let before = writer.statuses.totals().resyncs;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        while writer.statuses.totals().resyncs == before {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(pond.embedded.log.bounds(partition).await?.end, claimed);
+    tokio::time::resume();
+    clock.advance(Duration::from_millis(2 * TIME_JUMP_MS_MAX));
+    pond.drained().await?;
     writer.stop().await;
     pond.close().await;
     Ok(())

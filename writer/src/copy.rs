@@ -26,8 +26,12 @@ pub(crate) struct Copy {
     phase: Phase,
     /// Only while running.
     live: Option<Live>,
+    /// Offset of this writer's last Claim, while no later one is known.
+    claimed: Option<Offset>,
     /// Most records of the next flush: falls while a refused record is searched.
     pub(crate) records_max: usize,
+    /// More that is old is left to delete than fitted one tick.
+    pub(crate) untidy: bool,
 }
 
 /// A copy that applies.
@@ -42,7 +46,7 @@ pub(crate) struct Live {
 impl Copy {
     pub(crate) fn new(partition: PartitionId, shard: usize, decoder: Decoder, records_max: usize) -> Self {
         let phase = Phase::Waiting("starting".to_owned());
-        Self { partition, shard, decoder, phase, live: None, records_max }
+        Self { partition, shard, decoder, phase, live: None, claimed: None, records_max, untidy: false }
     }
 
     pub(crate) fn live(&mut self) -> Option<&mut Live> {
@@ -88,10 +92,15 @@ impl Copy {
                 tracing::warn!(partition = self.partition.0, "partition waits: {why}");
                 Phase::Waiting(why)
             }
+            Stop::Deposed(how) => {
+                tracing::warn!(partition = self.partition.0, "partition is claimed anew: {how}");
+                self.claimed = None;
+                Phase::Waiting(how.to_owned())
+            }
         };
     }
 
-    /// Reads where the copy stands, checks it against the log, and claims it.
+    /// Reads where the copy stands, checks it against the log, and claims it unless it holds it already.
     pub(crate) async fn resync(&mut self, parts: &Parts) {
         match self.try_resync(parts).await {
             Ok(live) => {
@@ -100,6 +109,7 @@ impl Copy {
             }
             Err(stop) => self.stop(stop),
         }
+        parts.statuses.count(|totals| totals.resyncs += 1);
     }
 
     async fn try_resync(&mut self, parts: &Parts) -> Result<Live, Stop> {
@@ -120,13 +130,14 @@ impl Copy {
         let seen = shard.seen(self.partition, after, since).await?;
         let state = State::new(watermark, seen)
             .map_err(|invalid| Halt::ShardRefused { detail: invalid.to_string() })?;
-        let claim = self.claim(parts).await?;
-        tracing::info!(
-            partition = self.partition.0,
-            applied = state.watermark().applied.0,
-            claim = claim.0,
-            "claimed"
-        );
+        // One that tries again for a shard's or a clock's sake must not fill the log with Claims.
+        let claim = match self.claimed.filter(|claim| *claim >= state.watermark().owner) {
+            Some(claim) => claim,
+            None => self.claim(parts).await?,
+        };
+        self.claimed = Some(claim);
+        let (partition, applied) = (self.partition.0, state.watermark().applied.0);
+        tracing::info!(partition, applied, claim = claim.0, "owned");
         Ok(Live { state, claim, pending: VecDeque::new(), pending_bytes: 0 })
     }
 
@@ -259,7 +270,7 @@ fn trimmed(error: millpond_log::Error, wanted: Offset) -> Stop {
 fn takes(entry: &Entry, claim: Offset, parts: &Parts) -> Result<(), Stop> {
     let is_claim = matches!(&entry.decoded, Ok(Record::Control(Control { op: ControlOp::Claim(_), .. })));
     if is_claim && entry.offset > claim {
-        return Err(Stop::Wait(format!("another writer claimed the partition at offset {}", entry.offset)));
+        return Err(Stop::Deposed("another writer has claimed the partition"));
     }
     if !entry.time_skipped {
         not_ahead(entry.offset, entry.time, parts)?;

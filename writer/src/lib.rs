@@ -13,6 +13,7 @@ mod metrics;
 mod replay;
 mod status;
 mod stop;
+mod tidy;
 mod worker;
 
 use std::sync::Arc;

@@ -20,6 +20,7 @@ impl Collector for Statuses {
             ("rows", "Rows written", totals.rows),
             ("dead_letters", "Records that can never apply", totals.dead_letters),
             ("fenced", "Flushes whose compare-and-set failed", totals.fenced),
+            ("resyncs", "Times that a partition read anew where it stands", totals.resyncs),
             ("expired", "Keys expired by Sweeps", totals.expired),
             ("purged", "Tombstones removed by Purges", totals.purged),
         ];

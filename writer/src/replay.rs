@@ -47,6 +47,7 @@ impl From<Stop> for ReplayError {
         match stop {
             Stop::Halt(halt) => Self::Halted(halt),
             Stop::Wait(why) => Self::Interrupted(why),
+            Stop::Deposed(how) => Self::Interrupted(how.to_owned()),
         }
     }
 }
@@ -115,7 +116,7 @@ impl Replay<'_> {
             let flush = fold(state, &entries, &given).map_err(Halt::from)?;
             let applied = shard.apply(vec![flush.clone()]).await?;
             if !applied.fenced.is_empty() {
-                return Err(Stop::Wait("another writer has moved the watermark".to_owned()));
+                return Err(Stop::Deposed("another writer has moved the watermark"));
             }
             for entry in entries.into_iter().rev().filter(|entry| entry.offset > flush.next.applied) {
                 waiting.push_front(entry);

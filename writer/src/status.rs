@@ -61,6 +61,8 @@ pub struct Totals {
     pub dead_letters: u64,
     /// Flushes that failed their compare-and-set.
     pub fenced: u64,
+    /// How often partitions read where they stand anew: at the start, and after whatever went wrong.
+    pub resyncs: u64,
     /// Keys expired by Sweeps.
     pub expired: u64,
     /// Tombstones removed by Purges.

@@ -11,6 +11,8 @@ pub(crate) enum Stop {
     Halt(Halt),
     /// Tries again in a second: why.
     Wait(String),
+    /// Another writer owns the copy: claims it anew in a second. How that was seen.
+    Deposed(&'static str),
 }
 
 impl From<Halt> for Stop {

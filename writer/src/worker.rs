@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use millpond_fold::{Entry, Given, Needs, fold, needs};
 use millpond_schemas::{Flush, PartitionId};
-use millpond_shard::{Error, Shard};
+use millpond_shard::Error;
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     time::{Instant, sleep_until},
@@ -19,14 +19,13 @@ use crate::{
     fitting::fitting,
     given,
     stop::{Stop, in_words},
+    tidy,
 };
 
 /// How often standing copies are checked against the log and waiting ones try again.
 const TICK: Duration = Duration::from_secs(1);
 /// How often what nobody asks for any more is deleted.
-const PRUNE_EVERY_TICKS: u64 = 60;
-/// Rows deleted per call.
-const PRUNE_ROWS_MAX: u32 = 1000;
+const TIDY_EVERY_TICKS: u64 = 60;
 /// The fewest records that a slow shard gets per flush.
 const RECORDS_MIN: usize = 64;
 /// So many records do not wait for more.
@@ -97,8 +96,8 @@ impl Worker {
                     copy.stop(stop);
                 }
             }
-            if copy.is_running() && self.ticks.is_multiple_of(PRUNE_EVERY_TICKS) {
-                prune(&parts.shards[self.shard], copy.partition).await;
+            if copy.is_running() && (copy.untidy || self.ticks.is_multiple_of(TIDY_EVERY_TICKS)) {
+                copy.untidy = tidy::tidy(&parts.shards[self.shard], copy.partition).await;
             }
         }
     }
@@ -221,7 +220,7 @@ impl Worker {
             let partition = flush.next.partition;
             if applied.fenced.contains(&partition) {
                 self.parts.statuses.count(|totals| totals.fenced += 1);
-                self.copy(partition).stop(Stop::Wait("another writer has moved the watermark".to_owned()));
+                self.copy(partition).stop(Stop::Deposed("another writer has moved the watermark"));
             } else {
                 self.committed(&flush);
                 self.publish(flush);
@@ -294,12 +293,5 @@ fn bisect(copy: &mut Copy, batch: Batch, words: &str) {
         copy.put_back(batch.entries);
     } else if let Some(entry) = batch.entries.first() {
         copy.stop(Halt::RecordRefused { offset: entry.offset, detail: words.to_owned() }.into());
-    }
-}
-
-async fn prune(shard: &Shard, partition: PartitionId) {
-    match shard.prune(partition, PRUNE_ROWS_MAX).await {
-        Ok(_) => {}
-        Err(error) => tracing::warn!(partition = partition.0, "housekeeping failed: {}", in_words(&error)),
     }
 }
