@@ -1,6 +1,7 @@
 //! Around every call: its request id, its limits, its problem's body, its metrics.
 //!
-//! Invariant: every answer carries an X-Request-Id, and a problem's body says the same one.
+//! Invariant: every answer carries an X-Request-Id, and a problem's body says the same one; the last answer on a
+//! connection says that it is.
 
 use axum::{Router, body::Body, response::Response};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
@@ -13,7 +14,7 @@ use crate::{
     headers::X_REQUEST_ID,
     metrics::Metrics,
     problem::{Code, Problem},
-    routes,
+    routes, taken,
 };
 
 /// Longest URI, bytes: far above any key that is escaped byte by byte.
@@ -43,13 +44,20 @@ impl Front {
         let method = request.method().clone();
         let route = routes::label(request.uri());
         let id = request_id(request.headers());
+        let (request, left) = taken::watched(request);
         let mut response = match too_large(&request) {
-            Some(problem) => axum::response::IntoResponse::into_response(problem),
+            Some(problem) => {
+                drop(request);
+                axum::response::IntoResponse::into_response(problem)
+            }
             None => match self.inner.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             },
         };
+        if !left.is_nothing().await {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             tracing::debug!(code = problem.code().code(), %method, route, "a call ends with a problem");
             tell(&problem, &method, &id, &mut response);
@@ -89,7 +97,7 @@ fn tell(problem: &Problem, method: &Method, id: &HeaderValue, response: &mut Res
     *response.body_mut() = Body::from(body);
 }
 
-fn too_large(request: &Request<Incoming>) -> Option<Problem> {
+fn too_large<B>(request: &Request<B>) -> Option<Problem> {
     let uri = request.uri();
     if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES_MAX {
         return Some(Problem::new(Code::UriTooLong, "").limit(URI_BYTES_MAX));

@@ -40,6 +40,7 @@ mod server;
 mod settle;
 mod state;
 mod submit;
+mod taken;
 mod time;
 mod timed;
 mod ttl;

@@ -293,3 +293,23 @@ async fn connections_over_the_cap_wait_for_their_turn() {
     drop(first);
     assert_eq!(second.receive().await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn the_last_answer_on_a_connection_says_that_it_is() {
+    let pond = Pond::start().await;
+    let head = "PUT /kv/a HTTP/1.1\r\nhost: pond\r\nif-match: no\r\ncontent-length: 3\r\n";
+    for held_back in ["", "expect: 100-continue\r\n"] {
+        let mut wire = Wire::open(pond.address).await;
+        wire.send(format!("{head}{held_back}\r\n")).await;
+        let answer = wire.receive().await.expect("it is refused before its body");
+        assert_eq!((answer.status, answer.header("connection")), (400, "close"));
+        assert_eq!(wire.rest().await, "");
+    }
+    // All of it came: the next call follows.
+    let mut wire = Wire::open(pond.address).await;
+    wire.send(format!("{head}\r\nabc")).await;
+    let answer = wire.receive().await.expect("it is refused");
+    assert_eq!((answer.status, answer.headers.get("connection")), (400, None));
+    assert_eq!(wire.call("GET /version", &[], b"").await.status, 200);
+    assert_eq!(pond.end().await, 0);
+}
