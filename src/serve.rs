@@ -245,11 +245,11 @@ mod tests {
             stop.cancelled().await;
             Ok("sweeper")
         });
-        let ended = until_stopped(&mut roles, &mut JoinSet::new()).await;
+        let ended = ended_early(&mut roles, &mut JoinSet::new(), &mut JoinSet::new()).await;
         assert!(ended.unwrap_err().to_string().contains("panicked"));
         working.cancel();
         following.abort();
-        let joined = tokio::time::timeout(std::time::Duration::from_mins(1), joined(roles)).await;
+        let joined = timeout(Duration::from_mins(1), joined(roles)).await;
         joined.expect("nobody is waited for in vain").unwrap();
     }
 }

@@ -20,7 +20,7 @@ use tokio::{
 use crate::http::Http;
 
 /// How long a start or an end may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The released binary, built when it is not up to date.
 pub fn binary() -> &'static Path {

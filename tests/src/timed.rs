@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::Http;
 
 /// How long the sweeper may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often the sweeper looks.
 const SWEEP_EVERY: Duration = Duration::from_millis(5);
 

@@ -20,7 +20,8 @@ async fn waited(http: &Http, body: impl Into<String>) -> Result<Answer> {
 }
 
 fn puts(count: usize) -> String {
-    (0..count).map(|n| format!("{{\"op\":\"put\",\"key\":\"k{n}\",\"value\":\"{n}\"}}\n")).collect()
+    let line = |n| format!("{{\"op\":\"put\",\"key\":\"k{n}\",\"value\":\"{n}\"}}\n");
+    (0..count).map(line).collect::<Vec<_>>().concat()
 }
 
 #[tokio::test]
@@ -70,8 +71,8 @@ async fn one_operation_or_one_byte_too_many_and_nothing_is_taken() -> Result<()>
 async fn sixteen_mebibytes_of_values_are_taken() -> Result<()> {
     let server = Fresh::start().await?;
     let value = "v".repeat(512 * 1024 - 64);
-    let lines: String =
-        (0..32).map(|n| format!("{{\"op\":\"put\",\"key\":\"big{n}\",\"value\":\"{value}\"}}\n")).collect();
+    let line = |n| format!("{{\"op\":\"put\",\"key\":\"big{n}\",\"value\":\"{value}\"}}\n");
+    let lines = (0..32).map(line).collect::<Vec<_>>().concat();
     assert!(lines.len() <= 16 * 1024 * 1024);
     assert_eq!(waited(&server.http, lines).await?.status, 200);
     assert_eq!(server.http.get("/kv/big31").send().await?.body.len(), value.len());

@@ -43,7 +43,7 @@ async fn what_has_expired_becomes_a_tombstone_and_goes_after_the_grace() -> Resu
         assert_eq!(value(&pond.http, &format!("/kv/{key}")).await?.as_deref(), Some(key));
     }
     assert_eq!(pond.http.put("/kv/a", "new").header("if-none-match", "*").send().await?.status, 201);
-    pond.clock.advance(Duration::from_secs(7 * 24 * 3600 + 3600 * 4));
+    pond.clock.advance(Duration::from_hours(7 * 24 + 4));
     pond.until(async |shard| Ok(live(shard).await? == 0 && tombstones(shard).await? == 1)).await?;
     assert_eq!(value(&pond.http, "/kv/a").await?.as_deref(), Some("new"));
     assert_eq!(value(&pond.http, "/kv/c").await?, None);
@@ -78,7 +78,7 @@ async fn what_became_of_a_mutation_is_410_after_24_hours() -> Result<()> {
     put(&pond.http, "/kv/a", "1").await?;
     let rejected = pond.http.put("/kv/a", "2").header("if-none-match", "*").send().await?;
     let path = format!("/mutations/{}", rejected.header("kv-position"));
-    pond.clock.advance(Duration::from_secs(24 * 3600));
+    pond.clock.advance(Duration::from_hours(24));
     put(&pond.http, "/kv/b", "1").await?;
     assert_eq!(pond.http.get(&path).send().await?.json()["status"], json!("rejected"));
     pond.clock.advance(Duration::from_secs(1));

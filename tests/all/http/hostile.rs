@@ -131,10 +131,12 @@ async fn a_client_that_goes_away_has_written_once_or_not_at_all() -> Result<()> 
     assert_eq!(last.receive().await?.context("it is answered")?.status, 200);
     drop(last);
     open_connections(&server, 1).await?;
+    // Changes nothing, and lies on the log behind whatever those clients have sent.
+    let behind = server.http.delete("/ttl/n").send().await?;
+    let records = offset(behind.header("kv-position")) - offset(&before) - 1;
     let count: i64 = value(&server.http, "/kv/n").await?.context("it is there")?.parse()?;
-    let next = put(&server.http, "/kv/n", "0").await?;
     assert!((0..=50).contains(&count));
-    assert_eq!(offset(&next) - offset(&before), count + 1, "as many effects as records");
+    assert_eq!(count, records, "as many effects as records");
     Ok(())
 }
 
@@ -148,7 +150,7 @@ async fn a_uri_of_64_kib_is_414_and_500_headers_are_431() -> Result<()> {
         assert_eq!(answer.status, 414);
         assert!(!told || answer.code() == "uri-too-long", "{answer:?}");
     }
-    let many: String = (0..500).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let many = (0..500).map(|number| format!("x-{number}: 1\r\n")).collect::<Vec<_>>().concat();
     let mut wire = Wire::open(server.address).await?;
     wire.send(format!("GET /version HTTP/1.1\r\nhost: pond\r\n{many}\r\n")).await;
     assert_eq!(wire.receive().await?.context("it is answered")?.status, 431);

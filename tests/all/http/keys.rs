@@ -43,7 +43,7 @@ async fn every_key_is_found_under_exactly_its_own_bytes() -> Result<()> {
         assert_eq!(answer.status, 202, "{path}");
     }
     for (path, key) in PATHS {
-        let escaped: String = key.iter().map(|byte| format!("%{byte:02X}")).collect();
+        let escaped = key.iter().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
         for spelled in [*path, escaped.as_str()] {
             wire.send(request(&format!("GET /kv/{spelled}"), "")).await;
             let answer = wire.receive().await?.expect("the connection stays open");
@@ -88,7 +88,7 @@ fn keys_in_sql(dir: &TempDir) -> Result<Vec<String>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().concat()
 }
 
 #[tokio::test]
