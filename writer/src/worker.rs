@@ -110,7 +110,7 @@ impl Worker {
             sleep_until(self.next_flush).await;
             self.gather().await;
         }
-        self.next_flush = Instant::now() + parts.config.flush_interval;
+        self.next_flush = Instant::now() + parts.config.flush_interval.min(TICK);
         let mut batches = Vec::new();
         for copy in &mut self.copies {
             match copy.take(&parts, self.records_max) {
