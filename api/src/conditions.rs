@@ -19,6 +19,9 @@ pub(crate) fn of_write(headers: &HeaderMap) -> Result<Conditions, Problem> {
         Some("*") => conditions.exists = true,
         Some(text) => conditions.version = Some(strong(text)?.to_owned()),
     }
+    if headers.contains_key(header::IF_UNMODIFIED_SINCE) {
+        return Err(invalid("seconds are too coarse to judge a write by: If-Match takes the ETag of a GET"));
+    }
     match single(&header::IF_NONE_MATCH)? {
         None => {}
         Some("*") => conditions.absent = true,
@@ -107,6 +110,8 @@ mod tests {
         for bad in ["", "\"a\"", "**"] {
             assert_eq!(of(&[(header::IF_NONE_MATCH, bad)]), Err(Code::ConditionInvalid), "{bad}");
         }
+        let date = "Tue, 24 Nov 2026 07:00:18 GMT";
+        assert_eq!(of(&[(header::IF_UNMODIFIED_SINCE, date)]), Err(Code::ConditionInvalid));
         let twice = [(header::IF_MATCH, "*"), (header::IF_MATCH, "\"a\"")];
         assert_eq!(of(&twice), Err(Code::ConditionInvalid));
     }

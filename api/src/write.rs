@@ -32,6 +32,7 @@ pub(crate) async fn put(Shared(app): Shared<App>, request: Request) -> Result<Re
     let (head, body) = request.into_parts();
     let called = Called::of(&app, &head, ROOT)?;
     let query = Query::of(&head.uri, &["ttl"])?;
+    refuse_part(&head.headers)?;
     let expiry = expiry::of_put(&head.headers, query.get("ttl"), app.now())?;
     let content_type = content_type(&head.headers)?;
     let checked = Checked::of(&head, called)?;
@@ -130,6 +131,14 @@ fn wait_of(mutation: &Mutation, preference: Option<Preference>, default: Duratio
         None if mutation.is_blind() && !mutation.id.is_some_and(|id| id.durable) => None,
         None => Some(default),
     }
+}
+
+/// A part of a value would replace the whole of it.
+fn refuse_part(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(header::CONTENT_RANGE) {
+        return Err(Problem::new(Code::BodyInvalid, "PUT takes a whole value, without Content-Range"));
+    }
+    Ok(())
 }
 
 fn content_type(headers: &HeaderMap) -> Result<String, Problem> {

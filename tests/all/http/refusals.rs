@@ -34,6 +34,16 @@ async fn a_value_over_the_limit_is_413_with_the_limit_and_its_bytes_are_not_wait
 }
 
 #[tokio::test]
+async fn a_part_of_a_value_never_replaces_the_whole_of_it() -> Result<()> {
+    let server = Fresh::start().await?;
+    put(&server.http, "/kv/a", "whole").await?;
+    let part = server.http.put("/kv/a", "p").header("content-range", "bytes 0-0/5").send().await?;
+    assert_problem(&part, (400, "body-invalid"), "refused");
+    assert_eq!(server.http.get("/kv/a").send().await?.text(), "whole");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_body_in_chunks_is_a_body() -> Result<()> {
     let server = Fresh::start().await?;
     let mut wire = Wire::open(server.address).await?;

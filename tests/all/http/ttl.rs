@@ -224,3 +224,28 @@ async fn an_expired_key_is_absent_for_every_read_and_write_before_anything_sweep
     assert_problem(&ttl, (404, "not-found"), "rejected");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_sweeper_leaves_a_tombstone_without_the_value() -> Result<()> {
+    let server = Fresh::start().await?;
+    put(&server.http, "/kv/gone?ttl=1s", "secret").await?;
+    put(&server.http, "/kv/kept?ttl=1h", "x").await?;
+    let swept = async {
+        while !server.ops.get("/metrics").send().await?.text().contains("\nmillpond_writer_expired_total 1\n")
+        {
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), swept).await??;
+    let mut rows = String::new();
+    for shard in ["shard-0.sqlite", "shard-1.sqlite"] {
+        let select = "SELECT CAST(key AS TEXT), tombstone, value IS NULL FROM kv";
+        let mut sqlite3 = std::process::Command::new("sqlite3");
+        rows += &String::from_utf8(sqlite3.arg(server.data_dir().join(shard)).arg(select).output()?.stdout)?;
+    }
+    let mut rows: Vec<&str> = rows.lines().collect();
+    rows.sort_unstable();
+    assert_eq!(rows, ["gone|1|1", "kept|0|0"]);
+    assert_problem(&server.http.get("/kv/gone").send().await?, (404, "not-found"), "none");
+    Ok(())
+}

@@ -141,6 +141,7 @@ async fn conditions_that_a_write_cannot_have_are_refused_before_the_log() -> Res
         ("if-match", ""),
         ("if-none-match", "\"1-0-1\""),
         ("if-none-match", "*, *"),
+        ("if-unmodified-since", "Tue, 24 Nov 2026 07:00:18 GMT"),
     ] {
         let answer = server.http.put("/kv/a", "2").header(name, text).send().await?;
         assert_problem(&answer, (400, "condition-invalid"), "refused");
