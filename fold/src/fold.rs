@@ -26,7 +26,7 @@ pub struct Given {
     pub rows: HashMap<RecordKey, Option<Row>>,
     /// Those that were found.
     pub operations: HashMap<IdHash, Operation>,
-    /// What is due, in order.
+    /// What is due, in order. Nothing depends on the values.
     pub due: Vec<Row>,
 }
 

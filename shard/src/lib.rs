@@ -106,6 +106,8 @@ impl Shard {
     }
 
     /// Rows of a partition with `expires_at <= until`, at most `limit`, ordered by (`expires_at`, tenant, key).
+    ///
+    /// An empty value stands for each that there is: all together could be more than memory holds.
     pub async fn due(
         &self,
         partition: PartitionId,

@@ -80,13 +80,18 @@ pub(super) fn keyless(row: &SqliteRow, at: usize, key: RecordKey, of: PartitionI
 /// A row with its partition, from the columns [`KEYED`] that begin at `at`.
 pub(super) fn keyed(row: &SqliteRow, at: usize) -> Result<(PartitionId, Row), Error> {
     let of = partition(row, at)?;
-    let (tenant, key): (&str, &[u8]) = (column(row, at + 1)?, column(row, at + 2)?);
+    let key = record_key(row, at + 1)?;
+    Ok((of, keyless(row, at + 3, key, of)?))
+}
+
+/// A key, from the columns `kv.tenant, kv.key` that begin at `at`.
+pub(super) fn record_key(row: &SqliteRow, at: usize) -> Result<RecordKey, Error> {
+    let (tenant, key): (&str, &[u8]) = (column(row, at)?, column(row, at + 1)?);
     let mut joined = BytesMut::with_capacity(tenant.len() + 1 + key.len());
     joined.put_slice(tenant.as_bytes());
     joined.put_u8(b'/');
     joined.put_slice(key);
-    let key = RecordKey::parse(joined.freeze()).map_err(|error| Error::corrupt(DOING, error))?;
-    Ok((of, keyless(row, at + 3, key, of)?))
+    RecordKey::parse(joined.freeze()).map_err(|error| Error::corrupt(DOING, error))
 }
 
 /// This moment by the shard's clock, ms. One value throughout a statement.

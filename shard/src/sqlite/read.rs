@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use bytes::Bytes;
 use millpond_schemas::{IdHash, PartitionId, RecordKey, Row, UnixMillis};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
@@ -21,6 +22,8 @@ use crate::{Due, Error, Found, KEYS_MAX, Scan, Scanned, Snapshot, Wanted};
 
 const SIZES: [usize; 5] = [KEYS_MAX, 512, 64, 8, 1];
 const READING: &str = "read rows";
+/// Rows that are due and whose values are in memory at a time, to be checked.
+const DUE_AT_ONCE: usize = 64;
 /// Whether a row exists now.
 const LIVE: &str = "kv.tombstone = 0 AND (kv.expires_at IS NULL OR kv.expires_at > ";
 
@@ -58,8 +61,8 @@ static OPERATIONS: LazyLock<Sizes> = LazyLock::new(|| {
     })
 });
 static DUE: LazyLock<Arc<str>> = LazyLock::new(|| {
-    format!(
-        "SELECT {KEYED} FROM kv WHERE partition = ? AND tombstone = ? AND expires_at <= ? \
+    String::from(
+        "SELECT tenant, key FROM kv WHERE partition = ? AND tombstone = ? AND expires_at <= ? \
          ORDER BY expires_at, tenant, key LIMIT ?"
     )
     .into()
@@ -175,20 +178,34 @@ async fn operations_of(
     parameters.query(sql).fetch_all(connection).await.map_err(during("read operations"))
 }
 
-/// What is due, in the order that a Sweep or Purge takes it.
+/// What is due, in the order that a Sweep or Purge takes it, without the values: of all together they could be more
+/// than memory holds.
 pub(super) async fn due(
     connection: &mut SqliteConnection,
     partition: PartitionId,
     due: Due,
     (until, limit): (UnixMillis, u32),
 ) -> Result<Vec<Row>, Error> {
+    const DOING: &str = "read what is due";
     let mut parameters = Parameters::with_capacity(4);
     parameters.push(partition.0);
     parameters.push(due == Due::Tombstones);
     parameters.push(until.0);
     parameters.push(limit);
-    let rows = parameters.query(&DUE).fetch_all(connection).await.map_err(during("read what is due"))?;
-    rows.iter().map(|row| decode::keyed(row, 0).map(|(_, row)| row)).collect()
+    let found = parameters.query(&DUE).fetch_all(&mut *connection).await.map_err(during(DOING))?;
+    let keys = found.iter().map(|row| decode::record_key(row, 0)).collect::<Result<Vec<_>, _>>()?;
+    let mut rows = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(DUE_AT_ONCE) {
+        let asked: Vec<_> = keys.iter().map(|key| (partition, key)).collect();
+        let there = rows_of(connection, &asked).await?.into_iter().map(|(_, row)| (row.key.clone(), row));
+        let mut there: HashMap<RecordKey, Row> = there.collect();
+        for key in keys {
+            let row = there.remove(key).filter(|row| row.expires_at.is_some_and(|at| at <= until));
+            let row = row.ok_or_else(|| Error::corrupt(DOING, "the index names a row that is not due"))?;
+            rows.push(Row { value: row.value.map(|_| Bytes::new()), ..row });
+        }
+    }
+    Ok(rows)
 }
 
 /// Rows of one tenant in key order, with the state of each partition.

@@ -146,6 +146,7 @@ pub(crate) async fn what_is_due_comes_in_order_up_to_the_limit(shard: &Shard) {
     copy.put(shard, rows.into_iter().map(known).collect()).await;
     let due = async |due, until, limit| -> Vec<RecordKey> {
         let rows = shard.due(P0, due, UnixMillis(until), limit).await.unwrap();
+        assert!(rows.iter().all(|row| row.value.as_ref().is_none_or(Bytes::is_empty)), "no values");
         rows.into_iter().map(|row| row.key).collect()
     };
     assert_eq!(due(Due::Rows, 99, 10).await, []);
