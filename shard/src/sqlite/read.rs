@@ -63,7 +63,7 @@ static OPERATIONS: LazyLock<Sizes> = LazyLock::new(|| {
 static DUE: LazyLock<Arc<str>> = LazyLock::new(|| {
     String::from(
         "SELECT tenant, key FROM kv WHERE partition = ? AND tombstone = ? AND expires_at <= ? \
-         ORDER BY expires_at, tenant, key LIMIT ?"
+         ORDER BY expires_at, tenant, key LIMIT ?",
     )
     .into()
 });
