@@ -76,7 +76,7 @@ mod tests {
                 exceptions: Vec::new(),
                 expired: Vec::new(),
             },
-            operations: (0..3 * ROWS_MAX + 1).map(|place| operation(1, place)).collect(),
+            operations: (0..=3 * ROWS_MAX).map(|place| operation(1, place)).collect(),
             previous,
             rows: Vec::new(),
             purged: Vec::new(),
