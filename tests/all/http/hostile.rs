@@ -55,11 +55,11 @@ async fn slow_heads_are_closed_after_5_s_slow_bodies_get_408_after_10_and_others
     others?;
     for (rest, elapsed) in [head?, silent?] {
         assert_eq!(rest, "");
-        assert!((4..8).contains(&elapsed.as_secs()), "{elapsed:?}");
+        assert!((5..20).contains(&elapsed.as_secs()), "{elapsed:?}");
     }
     for (answer, elapsed) in [body?, drip?] {
         assert_eq!((answer.status, answer.code().as_str()), (408, "body-timeout"));
-        assert!((9..14).contains(&elapsed.as_secs()), "{elapsed:?}");
+        assert!((10..25).contains(&elapsed.as_secs()), "{elapsed:?}");
     }
     assert_eq!(value(&server.http, "/kv/slow").await?, None);
     Ok(())

@@ -51,6 +51,7 @@ async fn sixty_four_clients_increment_one_key_to_1600_with_1600_results_in_at_mo
     assert!(offsets.is_sorted_by(|one, next| one < next), "versions rise with the counts");
     assert_eq!(value(&server.http, "/kv/n").await?.as_deref(), Some("1600"));
     let flushes = metric(&server.ops, "millpond_writer_flushes_total").await? - before;
+    println!("{flushes} transactions");
     assert!(flushes <= 400, "{flushes} transactions");
     Ok(())
 }
