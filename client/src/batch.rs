@@ -41,8 +41,8 @@ pub struct BatchAnswer {
 pub struct LineFailure {
     /// Counts from 1, blank lines included.
     pub line: u64,
-    /// The line's own `id`, echoed.
-    pub id: Option<String>,
+    /// The line's own `id`, echoed: any JSON.
+    pub id: Option<serde_json::Value>,
     /// The status that the single call would have got.
     pub status: u16,
     /// One stable word per condition.
@@ -92,6 +92,14 @@ mod tests {
         assert_eq!((answer.accepted, answer.failed), (2, 1));
         assert_eq!((answer.errors[0].line, answer.errors[0].code.as_str()), (7, "ttl-invalid"));
         assert!(!answer.errors[0].is_retryable());
+    }
+
+    #[test]
+    fn an_id_is_any_json() {
+        let body = r#"{"accepted":0,"failed":2,"errors":[{"line":1,"id":7},{"line":2,"id":{"a":[1]}}]}"#;
+        let ids: Vec<_> =
+            read(StatusCode::MULTI_STATUS, body).unwrap().errors.into_iter().map(|e| e.id).collect();
+        assert_eq!(ids, [Some(7.into()), Some(serde_json::json!({"a": [1]}))]);
     }
 
     #[test]
