@@ -55,7 +55,7 @@ impl Front {
                 Err(never) => match never {},
             },
         };
-        if !left.is_nothing().await {
+        if !left.drained().await {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {

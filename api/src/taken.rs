@@ -50,7 +50,7 @@ pub(crate) fn watched(request: Request<Incoming>) -> (Request<Watched>, Left) {
 
 impl Left {
     /// Whether nothing is left, or it came at once. To be called when the call has ended.
-    pub(crate) async fn is_nothing(self) -> bool {
+    pub(crate) async fn drained(self) -> bool {
         let Some(body) = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
         if self.held_back || body.size_hint().lower() > BYTES_MAX {
             return false;

@@ -2,6 +2,7 @@
 //!
 //! Histories are those of the fold's own laws. The next engine joins by being one more shard here.
 
+#[expect(clippy::unwrap_used, reason = "a test may")]
 #[path = "../../fold/tests/laws/history.rs"]
 mod history;
 #[path = "../../fold/tests/laws/strategy.rs"]

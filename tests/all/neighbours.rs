@@ -65,7 +65,7 @@ async fn a_flush_that_needs_many_long_rows_is_applied_in_parts() -> Result<()> {
         pond.send(&mutation(name, long.clone())).await?;
     }
     // However long a transaction takes, it may hold as many records.
-    let writer = pond.writer(Config { flush_time_max: Duration::from_mins(60), ..Config::default() });
+    let writer = pond.writer(Config { flush_time_max: Duration::from_hours(1), ..Config::default() });
     pond.drained().await?;
     let before = writer.statuses.totals();
     let changes = names.iter().map(|name| {

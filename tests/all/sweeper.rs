@@ -46,7 +46,7 @@ async fn until(pond: &Pond, wanted: impl Fn(&[Row]) -> bool) -> Result<()> {
         }
         Ok(())
     };
-    tokio::time::timeout(Duration::from_secs(60), reached).await.context("the rows never get there")?
+    tokio::time::timeout(Duration::from_mins(1), reached).await.context("the rows never get there")?
 }
 
 #[tokio::test(flavor = "multi_thread")]
