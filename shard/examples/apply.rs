@@ -1,6 +1,7 @@
 //! How fast flushes are applied: rows per second and CPU-µs a row, beside one prepared upsert per row.
 //!
 //! `cargo run --release -p millpond-shard --example apply [DIRECTORY]`. Keys are uniform over a million, values 256 B.
+//! Last what small flushes and single reads cost: what they wait for is not SQLite but the way to its thread.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,8 +12,8 @@
 use std::{fs, path::Path, time::Instant};
 
 use millpond_schemas::{
-    Created, Digest, Flush, Generation, LogId, Offset, OutcomeRange, PartitionId, RecordKey, Row, Tenant,
-    UnixMillis, Upsert, Version, Watermark,
+    Created, Digest, Flush, Generation, IdHash, LogId, Offset, OutcomeRange, PartitionId, RecordKey, Row,
+    Seen, Tenant, UnixMillis, Upsert, Version, Watermark,
 };
 use millpond_shard::{Shard, SqliteConfig};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
@@ -21,6 +22,11 @@ const ROWS: i64 = 4_000;
 const FLUSHES: i64 = 50;
 const ROUNDS: i64 = 4;
 const KEYS: u64 = 1_000_000;
+/// Small transactions of one round.
+const SMALL: i64 = 4_000;
+/// Partitions in a small transaction, and rows of each.
+const SMALL_SHAPES: [(u32, i64); 4] = [(1, 1), (4, 1), (4, 3), (16, 3)];
+const READS: i64 = 20_000;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
@@ -31,6 +37,51 @@ async fn main() {
     let one = apply_all(&directory.path().join("shard.sqlite")).await;
     let two = one_by_one(&directory.path().join("plain.sqlite")).await;
     println!("rate: {:.2} of the plain one", one / two);
+    for (partitions, rows) in SMALL_SHAPES {
+        small(&directory.path().join(format!("small-{partitions}-{rows}.sqlite")), partitions, rows).await;
+    }
+}
+
+/// Transactions of a few rows in each of some partitions, as single calls make them, then reads of single keys.
+async fn small(path: &Path, partitions: u32, rows: i64) {
+    let shard = Shard::open(&SqliteConfig::new(path)).await.unwrap();
+    let mut copies: Vec<Watermark> = (0..partitions)
+        .map(|partition| Watermark::empty(PartitionId(partition), Generation::FIRST, LogId([1; 16])))
+        .collect();
+    for copy in &copies {
+        shard.create_copy(copy.clone()).await.unwrap();
+    }
+    for round in 0..3 {
+        let meter = Meter::start();
+        for _ in 0..SMALL {
+            let flushes: Vec<Flush> = copies.iter().map(|at| with_ids(flush(at, rows))).collect();
+            copies = flushes.iter().map(|flush| flush.next.clone()).collect();
+            assert!(shard.apply(flushes).await.unwrap().fenced.is_empty());
+        }
+        meter.say_each(
+            &format!("round {round}, {partitions} partitions of {rows} rows"),
+            "transaction",
+            SMALL,
+        );
+    }
+    let meter = Meter::start();
+    for offset in 0..READS {
+        let key = row(&copies[0], offset % (rows * SMALL)).key;
+        assert!(shard.read(PartitionId(0), vec![key]).await.unwrap().rows[0].is_some());
+    }
+    meter.say_each("one at a time", "read", READS);
+    shard.close().await;
+}
+
+fn with_ids(mut flush: Flush) -> Flush {
+    let id = |upsert: &Upsert| Seen {
+        offset: Offset(upsert.row.version.offset().0),
+        time: flush.next.time,
+        hash: IdHash(digest(upsert.row.version.offset()).0),
+    };
+    flush.seen = flush.rows.iter().map(id).collect();
+    flush.seen.sort_by_key(|seen| seen.offset);
+    flush
 }
 
 /// Answers rows per second of the last round.
@@ -42,7 +93,7 @@ async fn apply_all(path: &Path) -> f64 {
     for round in 0..ROUNDS {
         let flushes: Vec<Flush> = (0..FLUSHES)
             .map(|_| {
-                let flush = flush(&at);
+                let flush = flush(&at, ROWS);
                 at = flush.next.clone();
                 flush
             })
@@ -68,7 +119,7 @@ async fn one_by_one(path: &Path) -> f64 {
     for round in 0..ROUNDS {
         let flushes: Vec<Flush> = (0..FLUSHES)
             .map(|_| {
-                let flush = flush(&at);
+                let flush = flush(&at, ROWS);
                 at = flush.next.clone();
                 flush
             })
@@ -106,25 +157,26 @@ async fn upsert_one(connection: &mut SqliteConnection, row: Row) {
     .unwrap();
 }
 
-fn flush(at: &Watermark) -> Flush {
+fn row(at: &Watermark, offset: i64) -> Row {
+    let number = scattered(offset.cast_unsigned()) % KEYS;
+    Row {
+        key: RecordKey::new(&Tenant::new("default").unwrap(), format!("user:{number:012}").as_bytes())
+            .unwrap(),
+        version: Version::new(at.generation, Offset(offset)),
+        value: Some(vec![b'v'; 256].into()),
+        content_type: "application/octet-stream".into(),
+        expires_at: None,
+        created_at: UnixMillis(offset),
+        updated_at: UnixMillis(offset),
+    }
+}
+
+fn flush(at: &Watermark, records: i64) -> Flush {
     let from = at.applied.0 + 1;
-    let row = |offset: i64| {
-        let number = scattered(offset.cast_unsigned()) % KEYS;
-        Row {
-            key: RecordKey::new(&Tenant::new("default").unwrap(), format!("user:{number:012}").as_bytes())
-                .unwrap(),
-            version: Version::new(at.generation, Offset(offset)),
-            value: Some(vec![b'v'; 256].into()),
-            content_type: "application/octet-stream".into(),
-            expires_at: None,
-            created_at: UnixMillis(offset),
-            updated_at: UnixMillis(offset),
-        }
-    };
-    let mut rows: Vec<Row> = (from..from + ROWS).map(row).collect();
+    let mut rows: Vec<Row> = (from..from + records).map(|offset| row(at, offset)).collect();
     rows.sort_by(|a, b| a.key.cmp(&b.key).then(b.version.cmp(&a.version)));
     rows.dedup_by(|later, first| later.key == first.key);
-    let last = Offset(from + ROWS - 1);
+    let last = Offset(from + records - 1);
     let next = Watermark { applied: last, digest_offset: last, digest: digest(last), ..at.clone() };
     let outcomes = OutcomeRange {
         generation: at.generation,
@@ -174,6 +226,15 @@ impl Meter {
         let rate = rows / self.started.elapsed().as_secs_f64();
         println!("{what}: {rate:.0} rows/s, {:.1} CPU-µs a row", (cpu_ms() - self.cpu_ms) * 1000.0 / rows);
         rate
+    }
+
+    fn say_each(&self, what: &str, one: &str, count: i64) {
+        let count = count as f64;
+        let rate = count / self.started.elapsed().as_secs_f64();
+        println!(
+            "{what}: {rate:.0} {one}s/s, {:.0} CPU-µs a {one}",
+            (cpu_ms() - self.cpu_ms) * 1000.0 / count
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: a statement that was begun is finished, whoever waits for it; no connection outlives an error.
 
 mod apply;
+mod batch;
 mod decode;
 mod dump;
 mod error;
@@ -11,6 +12,7 @@ mod open;
 mod prune;
 mod read;
 mod readers;
+mod remember;
 mod statement;
 mod upsert;
 mod watermark;

@@ -2,11 +2,18 @@
 //!
 //! Invariant: applying a flush twice changes nothing. A COMMIT is sent once; the caller learns its fate by reading.
 
-use millpond_schemas::{DeadLetter, Flush, Generation, PartitionId, Seen};
+use millpond_schemas::{Flush, PartitionId};
 use sqlx::SqliteConnection;
 
-use super::{error::during, memory, upsert, watermark};
+use super::{
+    batch::{Batch, Failed},
+    error::during,
+    remember, upsert, watermark,
+};
 use crate::{Applied, Error};
+
+/// Immediate: nobody else writes from here on, and there is no upgrade that could fail.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// Applies `flushes`, without those that are fenced.
 pub(super) async fn apply(
@@ -14,8 +21,8 @@ pub(super) async fn apply(
     mut flushes: Vec<Flush>,
 ) -> Result<Applied, Error> {
     let mut applied = Applied::default();
-    while !flushes.is_empty() {
-        let fenced = attempt(connection, &flushes).await?;
+    while !flushes.is_empty() && !together(connection, &flushes).await? {
+        let fenced = apart(connection, &flushes).await?;
         if fenced.is_empty() {
             break;
         }
@@ -25,19 +32,43 @@ pub(super) async fn apply(
     Ok(applied)
 }
 
-/// One transaction: commits and answers nothing, or rolls back and answers which partitions are fenced.
-async fn attempt(connection: &mut SqliteConnection, flushes: &[Flush]) -> Result<Vec<PartitionId>, Error> {
-    // Immediate: nobody else writes from here on, and there is no upgrade that could fail.
-    execute(connection, "BEGIN IMMEDIATE").await?;
+/// One transaction, of as few statements for many partitions as for one. False: something is not as expected, it is
+/// rolled back, and [`apart`] says what.
+async fn together(connection: &mut SqliteConnection, flushes: &[Flush]) -> Result<bool, Error> {
+    let mut batch = Batch::new(connection);
+    batch.begin(BEGIN);
+    match write(&mut batch, flushes).await {
+        Ok(()) => {
+            execute(connection, "COMMIT").await?;
+            Ok(true)
+        }
+        // A flush sent twice brings ids that are there: refused before its watermark is compared.
+        Err(Failed::Rows { .. } | Failed::Watermarks | Failed::Error(Error::Refused { .. })) => {
+            execute(connection, "ROLLBACK").await?;
+            Ok(false)
+        }
+        Err(Failed::Error(error)) => Err(error),
+    }
+}
+
+/// One transaction, partition by partition: commits and answers nothing, or rolls back and answers which are fenced.
+async fn apart(connection: &mut SqliteConnection, flushes: &[Flush]) -> Result<Vec<PartitionId>, Error> {
+    execute(connection, BEGIN).await?;
     let fenced = fenced(connection, flushes).await?;
     if !fenced.is_empty() {
         execute(connection, "ROLLBACK").await?;
         return Ok(fenced);
     }
     for flush in flushes {
-        if !write(connection, flush).await? {
-            execute(connection, "ROLLBACK").await?;
-            return Ok(vec![flush.next.partition]);
+        let partition = flush.next.partition;
+        match write(&mut Batch::new(connection), std::slice::from_ref(flush)).await {
+            Ok(()) => {}
+            Err(Failed::Rows { sent, touched }) => return Err(Error::RowAhead { partition, sent, touched }),
+            Err(Failed::Watermarks) => {
+                execute(connection, "ROLLBACK").await?;
+                return Ok(vec![partition]);
+            }
+            Err(Failed::Error(error)) => return Err(error),
         }
     }
     execute(connection, "COMMIT").await?;
@@ -55,80 +86,18 @@ async fn fenced(connection: &mut SqliteConnection, flushes: &[Flush]) -> Result<
     Ok(flushes.iter().filter(|flush| !gives_way(flush)).map(|flush| flush.next.partition).collect())
 }
 
-/// Everything of one flush, last the watermark; false: its compare-and-set failed.
-async fn write(connection: &mut SqliteConnection, flush: &Flush) -> Result<bool, Error> {
-    let (partition, generation) = (flush.next.partition, flush.next.generation);
-    upsert::write(connection, partition, &flush.rows).await?;
-    upsert::purge(connection, partition, &flush.purged).await?;
-    if !flush.outcomes.exceptions.is_empty() {
-        write_outcomes(connection, flush).await?;
-    }
-    write_seen(connection, partition, generation, &flush.seen).await?;
-    memory::write_operations(connection, partition, &flush.operations).await?;
-    for dead_letter in &flush.dead_letters {
-        write_dead_letter(connection, partition, generation, dead_letter).await?;
-    }
-    watermark::set(connection, &flush.previous, &flush.next).await
-}
-
-async fn write_outcomes(connection: &mut SqliteConnection, flush: &Flush) -> Result<(), Error> {
-    let range = &flush.outcomes;
-    sqlx::query("INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(range.partition.0)
-        .bind(range.generation.0)
-        .bind(range.from.0)
-        .bind(range.to.0)
-        .bind(range.time.0)
-        .bind(Vec::from(range.encode()))
-        .execute(connection)
-        .await
-        .map_err(during("write outcomes"))?;
-    Ok(())
-}
-
-async fn write_seen(
-    connection: &mut SqliteConnection,
-    partition: PartitionId,
-    generation: Generation,
-    seen: &[Seen],
-) -> Result<(), Error> {
-    let (Some(first), Some(last)) = (seen.first(), seen.last()) else { return Ok(()) };
-    sqlx::query("INSERT INTO seen VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(partition.0)
-        .bind(generation.0)
-        .bind(first.offset.0)
-        .bind(last.offset.0)
-        .bind(last.time.0)
-        .bind(Vec::from(Seen::pack(first.offset, seen)))
-        .execute(connection)
-        .await
-        .map_err(during("write ids"))?;
-    Ok(())
-}
-
-async fn write_dead_letter(
-    connection: &mut SqliteConnection,
-    partition: PartitionId,
-    generation: Generation,
-    dead_letter: &DeadLetter,
-) -> Result<(), Error> {
-    sqlx::query("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
-        .bind(partition.0)
-        .bind(generation.0)
-        .bind(dead_letter.offset.0)
-        .bind(dead_letter.time.0)
-        .bind(dead_letter.refusal.reason.code())
-        .bind(dead_letter.refusal.detail.clone())
-        .bind(dead_letter.raw.key.as_deref())
-        .bind(crate::headers::pack(&dead_letter.raw.headers))
-        .bind(dead_letter.raw.value.as_deref())
-        .execute(connection)
-        .await
-        .map_err(during("write dead letters"))?;
-    Ok(())
+/// Everything of some flushes, last the watermarks.
+async fn write(batch: &mut Batch<'_>, flushes: &[Flush]) -> Result<(), Failed> {
+    upsert::add(batch, flushes).await?;
+    remember::add(batch, flushes).await?;
+    watermark::add(batch, flushes).await?;
+    batch.send().await
 }
 
 async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Error> {
     sqlx::query(sql).execute(connection).await.map_err(during(sql))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

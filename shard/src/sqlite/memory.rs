@@ -1,4 +1,4 @@
-//! What a copy remembers beside its rows: outcomes, ids, operations, dead letters.
+//! Reads what a copy remembers beside its rows: outcomes, ids, operations, dead letters.
 //!
 //! Invariant: how old something may be is judged in the fold; what is here is answered, however old.
 
@@ -13,7 +13,7 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use super::{
     decode::{self, FRESHNESS, NOW, array, bytes, column, generation, millis, offset, partition},
     error::during,
-    statement::{Parameters, Sizes, no_copy, repeated, runs},
+    statement::{Parameters, no_copy},
 };
 use crate::{Error, Outcomes, headers};
 
@@ -22,17 +22,6 @@ pub(super) const OPERATION: &str = "operation.hash, operation.generation, operat
     operation.log_offset, operation.time, operation.fingerprint, operation.outcome";
 const DEAD_LETTER: &str = "log_offset, time, reason, detail, record_key, headers, value";
 
-static WRITE_OPERATIONS: LazyLock<Sizes> = LazyLock::new(|| {
-    Sizes::new(&[64, 8, 1], |rows| {
-        format!(
-            "INSERT INTO operation VALUES {} ON CONFLICT (partition, hash) DO UPDATE SET \
-             generation = excluded.generation, log_partition = excluded.log_partition, \
-             log_offset = excluded.log_offset, time = excluded.time, fingerprint = excluded.fingerprint, \
-             outcome = excluded.outcome",
-            repeated("(?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        )
-    })
-});
 /// The range that `from` lies in begins at or before it; those after it begin in `from..=to`.
 static OUTCOMES: LazyLock<Arc<str>> = LazyLock::new(|| {
     format!(
@@ -53,29 +42,6 @@ static DEAD_LETTERS: LazyLock<Arc<str>> = LazyLock::new(|| {
     )
     .into()
 });
-
-/// Writes durable ids; one that was forgotten by the fold and comes again replaces its old entry.
-pub(super) async fn write_operations(
-    connection: &mut SqliteConnection,
-    partition: PartitionId,
-    operations: &[Operation],
-) -> Result<(), Error> {
-    for (run, sql) in runs(&WRITE_OPERATIONS, operations, usize::MAX, |_| 0) {
-        let mut parameters = Parameters::with_capacity(run.len() * 8);
-        for operation in run {
-            parameters.push(partition.0);
-            parameters.push(operation.hash.0.as_slice());
-            parameters.push(operation.position.generation.0);
-            parameters.push(operation.position.partition.0);
-            parameters.push(operation.position.offset.0);
-            parameters.push(operation.time.0);
-            parameters.push(operation.fingerprint.0.as_slice());
-            parameters.push(Vec::from(operation.outcome.encode()));
-        }
-        parameters.query(sql).execute(&mut *connection).await.map_err(during("write operations"))?;
-    }
-    Ok(())
-}
 
 /// An operation, from the columns [`OPERATION`] that begin at `at`.
 pub(super) fn operation(row: &SqliteRow, at: usize) -> Result<Operation, Error> {

@@ -21,7 +21,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const WAL_PAGES: &str = "16000";
 /// What a write-ahead log is cut to after it has grown beyond.
 const WAL_BYTES_KEPT: &str = "134217728";
-/// Statements kept prepared; above the number of different ones.
+/// Texts kept prepared, those used last; above the number of different ones that a load is likely to have.
 const STATEMENTS_MAX: usize = 100;
 /// Rows that a connection's thread reads ahead of its task.
 const ROWS_AHEAD_MAX: usize = 256;

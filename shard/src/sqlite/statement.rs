@@ -12,16 +12,9 @@ use crate::Error;
 pub(super) struct Sizes(Vec<(usize, Arc<str>)>);
 
 impl Sizes {
-    /// `sql(n)` is the text for `n` rows. `sizes` falls, down to 1.
+    /// `sql(n)` is the text for `n` rows. `sizes` falls.
     pub(super) fn new(sizes: &[usize], sql: impl Fn(usize) -> String) -> Self {
         Self(sizes.iter().map(|size| (*size, sql(*size).into())).collect())
-    }
-
-    /// The largest one of at most `rows` rows.
-    pub(super) fn within(&self, rows: usize) -> (usize, &Arc<str>) {
-        let fits = self.0.iter().find(|(size, _)| *size <= rows);
-        let (size, sql) = fits.or(self.0.last()).expect("there is a size");
-        (*size, sql)
     }
 
     /// The smallest one of at least `rows` rows; the largest, if `rows` is beyond.
@@ -44,46 +37,74 @@ pub(super) fn numbered(row: &str, rows: usize) -> String {
 
 /// Parameters, in order.
 #[derive(Default)]
-pub(super) struct Parameters(SqliteArguments);
+pub(super) struct Parameters {
+    arguments: SqliteArguments,
+    /// Texts bound before. Tenants and content types mostly come again, and a shared one is not copied.
+    shared: [Option<Arc<str>>; 2],
+}
 
 impl Parameters {
     pub(super) fn with_capacity(parameters: usize) -> Self {
         let mut arguments = SqliteArguments::default();
         arguments.reserve(parameters, 0);
-        Self(arguments)
+        Self { arguments, shared: [None, None] }
     }
 
     pub(super) fn push<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) {
-        self.0.add(value).expect("SQLite's own types encode");
+        self.arguments.add(value).expect("SQLite's own types encode");
+    }
+
+    /// A text that neighbours are likely to have too.
+    pub(super) fn push_shared(&mut self, text: &str) {
+        let known = self.shared.iter().flatten().find(|known| ***known == *text).cloned();
+        let text = known.unwrap_or_else(|| {
+            self.shared.rotate_left(1);
+            Arc::clone(self.shared[1].insert(text.into()))
+        });
+        self.push(text);
+    }
+
+    pub(super) fn push_nulls(&mut self, parameters: usize) {
+        for _ in 0..parameters {
+            self.push(None::<i64>);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.arguments.len()
+    }
+
+    /// The statements with these parameters. `sql` is put together from [`Sizes`].
+    pub(super) fn query_text(self, sql: String) -> Query<'static, Sqlite, SqliteArguments> {
+        sqlx::query_with(AssertSqlSafe(sql), self.arguments)
     }
 
     /// The statement with these parameters. `sql` is one of [`Sizes`].
     pub(super) fn query(self, sql: &Arc<str>) -> Query<'static, Sqlite, SqliteArguments> {
-        sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), self.0)
+        sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), self.arguments)
     }
 }
 
-/// Splits `items` into runs for `sizes`, none above `bytes_max` unless it is a single item.
+/// Splits `items` into runs for `sizes`, none above `bytes_max` unless it is a single item; with the bytes of each.
 pub(super) fn runs<'i, T>(
-    sizes: &'i Sizes,
+    sizes: &Sizes,
     mut items: &'i [T],
     bytes_max: usize,
-    bytes: impl Fn(&T) -> usize + 'i,
-) -> impl Iterator<Item = (&'i [T], &'i Arc<str>)> {
+    bytes: fn(&T) -> usize,
+) -> impl Iterator<Item = (&'i [T], usize)> {
+    let (largest, _) = sizes.covering(usize::MAX);
     std::iter::from_fn(move || {
-        if items.is_empty() {
-            return None;
+        let (mut length, mut sum) = (0, 0);
+        for item in items.iter().take(largest) {
+            let more = bytes(item);
+            if length > 0 && sum + more > bytes_max {
+                break;
+            }
+            (length, sum) = (length + 1, sum + more);
         }
-        let (longest, _) = sizes.within(items.len());
-        let mut sum = 0;
-        let fitting = items[..longest].iter().take_while(|item| {
-            sum += bytes(item);
-            sum <= bytes_max
-        });
-        let (size, sql) = sizes.within(fitting.count().max(1));
-        let (run, rest) = items.split_at(size);
+        let (run, rest) = items.split_at_checked(length).filter(|(run, _)| !run.is_empty())?;
         items = rest;
-        Some((run, sql))
+        Some((run, sum))
     })
 }
 

@@ -4,13 +4,14 @@
 
 use std::sync::{Arc, LazyLock};
 
-use millpond_schemas::{PartitionId, Watermark};
+use millpond_schemas::{Flush, PartitionId, Watermark};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::{
+    batch::{Batch, Failed, SIZES, Step},
     decode::{self, WATERMARK},
     error::during,
-    statement::Parameters,
+    statement::{Parameters, Sizes, repeated},
 };
 use crate::Error;
 
@@ -19,6 +20,20 @@ static SOME: LazyLock<Arc<str>> = LazyLock::new(|| {
         "SELECT {WATERMARK} FROM watermark WHERE partition IN (SELECT value FROM json_each(?)) ORDER BY partition"
     )
     .into()
+});
+static SET: LazyLock<Sizes> = LazyLock::new(|| {
+    Sizes::new(&SIZES, |rows| {
+        format!(
+            "WITH n (partition, log_id, applied, digest, generation, next_applied, next_digest_offset, next_digest, \
+             next_time, next_owner, next_claim, next_sealed) AS (VALUES {}) \
+             UPDATE watermark SET generation = n.generation, applied_offset = n.next_applied, \
+             digest_offset = n.next_digest_offset, applied_digest = n.next_digest, applied_time = n.next_time, \
+             owner = n.next_owner, claim = n.next_claim, sealed = n.next_sealed FROM n \
+             WHERE watermark.partition = n.partition AND watermark.log_id = n.log_id \
+             AND applied_offset = n.applied AND applied_digest = n.digest AND owner <= n.next_owner",
+            repeated("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        )
+    })
 });
 static ALL: LazyLock<Arc<str>> =
     LazyLock::new(|| format!("SELECT {WATERMARK} FROM watermark ORDER BY partition").into());
@@ -64,7 +79,7 @@ pub(super) async fn create(connection: &mut SqliteConnection, watermark: Waterma
     if same { Ok(()) } else { Err(Error::Fenced { partition }) }
 }
 
-/// Whether [`set`] would find `there` as `previous`, and an owner that gives way.
+/// Whether [`add`] would find `there` as `previous`, and an owner that gives way.
 pub(super) fn gives_way(there: &Watermark, previous: &Watermark, next: &Watermark) -> bool {
     there.log_id == previous.log_id
         && there.applied == previous.applied
@@ -72,34 +87,24 @@ pub(super) fn gives_way(there: &Watermark, previous: &Watermark, next: &Watermar
         && there.owner <= next.owner
 }
 
-/// Sets it from `previous` to `next`; false: it was not `previous`, or a later Claim owns it.
-pub(super) async fn set(
-    connection: &mut SqliteConnection,
-    previous: &Watermark,
-    next: &Watermark,
-) -> Result<bool, Error> {
-    let done = sqlx::query(
-        "UPDATE watermark SET generation = ?, applied_offset = ?, digest_offset = ?, applied_digest = ?, \
-         applied_time = ?, owner = ?, claim = ?, sealed = ? \
-         WHERE partition = ? AND log_id = ? AND applied_offset = ? AND applied_digest = ? AND owner <= ?",
-    )
-    .bind(next.generation.0)
-    .bind(next.applied.0)
-    .bind(next.digest_offset.0)
-    .bind(next.digest.0.to_vec())
-    .bind(next.time.0)
-    .bind(next.owner.0)
-    .bind(next.claim.to_vec())
-    .bind(next.sealed)
-    .bind(next.partition.0)
-    .bind(previous.log_id.0.to_vec())
-    .bind(previous.applied.0)
-    .bind(previous.digest.0.to_vec())
-    .bind(next.owner.0)
-    .execute(connection)
-    .await
-    .map_err(during("set the watermark"))?;
-    Ok(done.rows_affected() == 1)
+/// Sets it from `previous` to `next`, where it is `previous` and no later Claim owns it.
+pub(super) async fn add(batch: &mut Batch<'_>, flushes: &[Flush]) -> Result<(), Failed> {
+    batch.add((Step::Watermarks, &SET), flushes, |_| 0, push).await
+}
+
+fn push(parameters: &mut Parameters, Flush { previous, next, .. }: &Flush) {
+    parameters.push(next.partition.0);
+    parameters.push(previous.log_id.0.as_slice());
+    parameters.push(previous.applied.0);
+    parameters.push(previous.digest.0.as_slice());
+    parameters.push(next.generation.0);
+    parameters.push(next.applied.0);
+    parameters.push(next.digest_offset.0);
+    parameters.push(next.digest.0.as_slice());
+    parameters.push(next.time.0);
+    parameters.push(next.owner.0);
+    parameters.push(next.claim.as_ref());
+    parameters.push(next.sealed);
 }
 
 /// Moves the whole write-ahead log to the file, synced, and answers the watermarks in it.

@@ -1,11 +1,11 @@
 //! Promises of applying: atomic, fenced, once.
 
-use millpond_schemas::{LogId, Offset, PartitionId, Row, UnixMillis, Watermark};
+use millpond_schemas::{Flush, LogId, Offset, PartitionId, Row, UnixMillis, Watermark};
 use millpond_shard::{Error, Shard};
 
 use crate::build::{
-    Copy, FAR, GENERATION, LOG, P0, P1, digest, keep_if_live, key, known, live, read_one, time, tombstone,
-    version,
+    Copy, FAR, GENERATION, LOG, P0, P1, dead_letter, digest, keep_if_live, key, known, live, operation,
+    read_one, rejection, seen, time, tombstone, version,
 };
 
 pub(crate) async fn a_copy_is_created_once(shard: &Shard) {
@@ -185,4 +185,63 @@ pub(crate) async fn rows_of_partitions_stay_apart(shard: &Shard) {
     }
     assert_eq!(read_one(shard, P0, key("k")).await.unwrap().value.unwrap(), "zero");
     assert_eq!(read_one(shard, P1, key("k")).await.unwrap().value.unwrap(), "one");
+}
+
+pub(crate) async fn flushes_of_many_partitions_and_sizes_fit_one_call(shard: &Shard) {
+    let mut copies = Vec::new();
+    for partition in (0..70).map(PartitionId) {
+        copies.push(Copy::create(shard, partition).await);
+    }
+    // Above the largest statement, both of rows and of partitions.
+    let flush = |(n, copy): (i64, &Copy)| {
+        let rows = (0..n * 7 % 23).map(|n| match n % 3 {
+            0 => known(live(key(format!("{n:02}")), n, "known")),
+            _ => keep_if_live(live(key(format!("{n:02}")), n, "v")),
+        });
+        let mut flush = copy.flush(23, rows.collect());
+        flush.seen = (0..23).map(seen).collect();
+        flush.operations = (0..3).map(|n| operation(n, n.into())).collect();
+        flush.dead_letters = vec![dead_letter(22)];
+        flush.outcomes.exceptions = vec![rejection(21)];
+        flush
+    };
+    let flushes: Vec<Flush> = (0..).zip(&copies).map(flush).collect();
+    assert_eq!(shard.apply(flushes.clone()).await.unwrap().fenced, []);
+    for flush in flushes {
+        let dump = shard.dump(flush.next.partition).await.unwrap();
+        assert_eq!(dump.watermark, flush.next);
+        assert!(dump.rows.iter().eq(flush.rows.iter().map(|upsert| &upsert.row)));
+        assert_eq!(dump.outcomes, flush.outcomes.exceptions);
+        assert_eq!((dump.seen, dump.operations), (flush.seen, flush.operations));
+        assert_eq!(dump.dead_letters, flush.dead_letters);
+    }
+}
+
+pub(crate) async fn a_row_that_is_ahead_in_one_of_many_is_named(shard: &Shard) {
+    let mut copies = Vec::new();
+    for partition in (0..5).map(PartitionId) {
+        copies.push(Copy::create(shard, partition).await);
+    }
+    copies[3].put(shard, vec![known(live(key("a"), 9, "ahead"))]).await;
+    let rows = || vec![keep_if_live(live(key("a"), 1, "2")), known(live(key("b"), 1, "2"))];
+    let flushes: Vec<Flush> = copies.iter().map(|copy| copy.flush(2, rows())).collect();
+    match shard.apply(flushes.clone()).await {
+        Err(Error::RowAhead { partition: PartitionId(3), sent: 1, touched: 0 }) => {}
+        other => panic!("{other:?}"),
+    }
+    for (copy, flush) in copies.iter_mut().zip(flushes).filter(|(copy, _)| copy.at.partition.0 != 3) {
+        copy.apply(shard, flush).await;
+    }
+}
+
+pub(crate) async fn fenced_and_ahead_in_one_call_is_fenced_then_ahead(shard: &Shard) {
+    let mut copies = [Copy::create(shard, P0).await, Copy::create(shard, P1).await];
+    copies[1].put(shard, vec![known(live(key("a"), 9, "ahead"))]).await;
+    let mut flushes: Vec<Flush> =
+        copies.iter().map(|copy| copy.flush(1, vec![known(live(key("a"), 1, "v"))])).collect();
+    flushes[0].previous.digest = digest(99);
+    assert!(matches!(shard.apply(flushes.clone()).await, Err(Error::RowAhead { partition: P1, .. })));
+    // Of a fenced partition its rows say nothing.
+    flushes[1].previous.digest = digest(99);
+    assert_eq!(shard.apply(flushes).await.unwrap().fenced, [P0, P1]);
 }

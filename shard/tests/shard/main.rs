@@ -60,6 +60,9 @@ promises! {
         ten_thousand_rows_fit_a_flush,
         large_values_come_back,
         rows_of_partitions_stay_apart,
+        flushes_of_many_partitions_and_sizes_fit_one_call,
+        a_row_that_is_ahead_in_one_of_many_is_named,
+        fenced_and_ahead_in_one_call_is_fenced_then_ahead,
     },
     read::{
         missing_tombstone_and_expired_keys_read_as_none,
