@@ -1,6 +1,6 @@
 //! A shard in a SQLite file: one connection that writes, a few that read.
 //!
-//! Invariant: a statement that was begun is finished, whoever waits for it; no connection outlives an error.
+//! Invariant: a call that writes is finished, whoever waits for it; no connection outlives an error, nor a dropped read.
 
 mod apply;
 mod batch;

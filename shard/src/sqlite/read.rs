@@ -20,13 +20,22 @@ use super::{
 };
 use crate::{Due, Error, Found, KEYS_MAX, Scan, Scanned, Snapshot, Wanted};
 
-const SIZES: [usize; 5] = [KEYS_MAX, 512, 64, 8, 1];
+const SIZES: [usize; 4] = [KEYS_MAX, 512, 64, 8];
 const READING: &str = "read rows";
 /// Rows that are due and whose values are in memory at a time, to be checked.
 const DUE_AT_ONCE: usize = 64;
 /// Whether a row exists now.
 const LIVE: &str = "kv.tombstone = 0 AND (kv.expires_at IS NULL OR kv.expires_at > ";
 
+/// The state, and beside it the row, if there is one, with whether it exists now.
+static ONE: LazyLock<Arc<str>> = LazyLock::new(|| {
+    format!(
+        "SELECT w.partition, w.generation, w.applied_offset, w.owner, w.applied_time, {NOW}, {LIVE} {NOW}), \
+         {KEYLESS} FROM watermark w LEFT JOIN kv ON kv.tenant = ? AND kv.key = ? AND kv.partition = w.partition \
+         WHERE w.partition = ?"
+    )
+    .into()
+});
 /// The state, numbered -1; then each row that there is, numbered as its key, with whether it exists now. Its columns
 /// are checked in any case. A key that is absent, or NULL to fill the statement up, costs no row.
 static KEYS: LazyLock<Sizes> = LazyLock::new(|| {
@@ -89,6 +98,9 @@ pub(super) async fn keys(
     partition: PartitionId,
     keys: Vec<RecordKey>,
 ) -> Result<Snapshot, Error> {
+    if let [key] = keys.as_slice() {
+        return one(connection, partition, key).await;
+    }
     if keys.len() > KEYS_MAX {
         return Err(Error::Refused { doing: READING, source: "too many keys".into() });
     }
@@ -117,6 +129,28 @@ pub(super) async fn keys(
         }
     }
     Ok(Snapshot { freshness: freshness.ok_or_else(|| no_copy(READING))?, rows })
+}
+
+/// One key, in one row: each row wakes its reader.
+async fn one(
+    connection: &mut SqliteConnection,
+    partition: PartitionId,
+    key: &RecordKey,
+) -> Result<Snapshot, Error> {
+    let mut parameters = Parameters::with_capacity(3);
+    parameters.push(key.tenant());
+    parameters.push(key.key_bytes());
+    parameters.push(partition.0);
+    let found = parameters.query(&ONE).fetch_optional(connection).await.map_err(during(READING))?;
+    let found = found.ok_or_else(|| no_copy(READING))?;
+    let there = column::<Option<i64>>(&found, FRESHNESS + 1)?.is_some();
+    let row = if there {
+        let checked = decode::keyless(&found, FRESHNESS + 1, key.clone(), partition)?;
+        column::<bool>(&found, FRESHNESS)?.then_some(checked)
+    } else {
+        None
+    };
+    Ok(Snapshot { freshness: decode::freshness(&found, 0)?, rows: vec![row] })
 }
 
 /// Rows and operations that folds need.

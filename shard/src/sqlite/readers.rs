@@ -1,17 +1,20 @@
-//! The connections that read: a small fixed number, each call in a task of its own that runs to its end.
+//! The connections that read: a small fixed number, each with one call at a time.
 //!
 //! Not sqlx's pool, which spends a task and a round trip on testing each connection that is given back.
-//! Invariant: a connection is idle, or with one task; after any error it is closed and not given back.
+//! Invariant: a connection is idle, or with one call; after any error, and when its call was dropped, it is closed and
+//! not given back.
 
 use std::{
-    panic,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::{Running, error::during, writer};
 use crate::Error;
@@ -42,34 +45,24 @@ impl Readers {
         Self { shared: Arc::new(shared), tasks: TaskTracker::new() }
     }
 
-    /// Runs `work` on a connection, to its end even when the caller is dropped.
+    /// Runs `work` on a connection, within the caller's task: another would cost as much as the read of a key.
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Running<'c, T> + Send + 'static,
     {
-        // Waited for by the caller: one that goes away leaves no work behind.
+        let call = self.tasks.token();
         let permit = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.shared.permits).acquire_owned())
             .await
             .map_err(|_| Error::unavailable(WAITING, "all are busy"))?
             .map_err(|_| Error::unavailable(WAITING, "the shard is closed"))?;
-        let shared = Arc::clone(&self.shared);
-        let task = self.tasks.spawn(async move {
-            let _permit = permit;
-            let mut connection = shared.connection().await?;
-            let result = work(&mut connection).await;
-            if result.is_ok() {
-                shared.idle().push(connection);
-            } else {
-                writer::close(Some(connection)).await;
-            }
-            result
-        });
-        match task.await {
-            Ok(result) => result,
-            Err(error) if error.is_panic() => panic::resume_unwind(error.into_panic()),
-            Err(error) => Err(Error::unavailable("read from the shard", error)),
+        let connection = self.shared.connection().await?;
+        let mut lent = Lent { connection: Some(connection), tasks: &self.tasks, held: Some((permit, call)) };
+        let result = work(lent.connection.as_mut().expect("lent above")).await;
+        if result.is_ok() {
+            self.shared.idle().extend(lent.connection.take());
         }
+        result
     }
 
     /// Waits for the calls that have begun, then closes every connection.
@@ -80,6 +73,27 @@ impl Readers {
         let idle = std::mem::take(&mut *self.shared.idle());
         for connection in idle {
             writer::close(Some(connection)).await;
+        }
+    }
+}
+
+/// A connection with the call that it works for.
+struct Lent<'r> {
+    connection: Option<SqliteConnection>,
+    tasks: &'r TaskTracker,
+    held: Option<(OwnedSemaphorePermit, TaskTrackerToken)>,
+}
+
+impl Drop for Lent<'_> {
+    /// After an error or when the caller is gone: another may be lent only when this one has let go of the file.
+    fn drop(&mut self) {
+        let (connection, held) = (self.connection.take(), self.held.take());
+        if let (Some(connection), Ok(runtime)) = (connection, Handle::try_current()) {
+            let closing = async move {
+                writer::close(Some(connection)).await;
+                drop(held);
+            };
+            self.tasks.spawn_on(closing, &runtime);
         }
     }
 }

@@ -20,9 +20,13 @@ pub(crate) async fn missing_tombstone_and_expired_keys_read_as_none(shard: &Shar
     ];
     copy.put(shard, rows.clone().into_iter().map(known).collect()).await;
     let keys = ["missing", "dead", "later", "expired", "alive", "later"].map(key).to_vec();
-    let found = shard.read(P0, keys).await.unwrap().rows;
+    let found = shard.read(P0, keys.clone()).await.unwrap().rows;
     let later = Some(rows[3].clone());
     assert_eq!(found, [None, None, later.clone(), None, Some(rows[0].clone()), later]);
+    for (key, row) in keys.into_iter().zip(found) {
+        let alone = shard.read(P0, vec![key]).await.unwrap();
+        assert_eq!((alone.rows, alone.freshness.applied), (vec![row], copy.at.position()));
+    }
 }
 
 pub(crate) async fn a_read_names_the_state_that_it_is_from(shard: &Shard) {
