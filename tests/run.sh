@@ -44,4 +44,8 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 say "release build"
 cargo build --release --locked
 say "tests"
-cargo test --workspace --locked
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+cargo test --workspace --locked 2>&1 | tee "$log"
+# Every test binary has a line of its own; this one counts them all.
+awk '/^test result: /{passed += $4; failed += $6} END {printf "\ntotal: %d passed, %d failed\n", passed, failed}' "$log"

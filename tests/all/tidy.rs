@@ -71,16 +71,26 @@ fn nothing_is_left_undone() {
 
 #[test]
 fn no_machine_is_named() {
-    let hosts = ["crates.io", "pythonhosted", "pypi.org", "npmjs", "maven.org", "proxy.golang", "debian.org"];
-    let paths = ["/work/", "/farm/", "/root/", "/home/"];
+    // Spelled so that this file names none of them.
+    let domains = [
+        ("crates", "io"),
+        ("pythonhosted", "org"),
+        ("pypi", "org"),
+        ("npmjs", "org"),
+        ("maven", "org"),
+        ("golang", "org"),
+        ("debian", "org"),
+    ];
+    let hosts = domains.map(|(name, top)| format!("{name}.{top}"));
+    let paths = ["work", "farm", "root", "home"].map(|folder| format!("/{folder}/"));
     let mut offenders = Vec::new();
     for (name, text) in tracked() {
-        if has_extension(&name, "lock") || name == "tests/all/tidy.rs" {
+        if has_extension(&name, "lock") {
             continue;
         }
         for (number, line) in (1..).zip(text.lines()) {
-            let host = line.contains("://") && hosts.iter().any(|host| line.contains(host));
-            if host || paths.iter().any(|path| line.contains(path)) {
+            let host = line.contains("://") && hosts.iter().any(|host| line.contains(host.as_str()));
+            if host || paths.iter().any(|path| line.contains(path.as_str())) {
                 offenders.push(format!("{name}:{number}: {}", line.trim()));
             }
         }
