@@ -86,13 +86,13 @@ fn own(fields: &Fields, value_bytes_max: usize) -> Result<Op, Problem> {
 }
 
 /// `by` and `initial`, defaults 1 and 0.
-pub(crate) fn increment(fields: &Fields) -> Result<Op, Problem> {
+fn increment(fields: &Fields) -> Result<Op, Problem> {
     let (by, initial) = (fields.integer("by")?.unwrap_or(1), fields.integer("initial")?.unwrap_or(0));
     Ok(Op::Increment { by, initial })
 }
 
 /// `value` or `value_b64`.
-pub(crate) fn append(fields: &Fields, value_bytes_max: usize) -> Result<Op, Problem> {
+fn append(fields: &Fields, value_bytes_max: usize) -> Result<Op, Problem> {
     let value = fields.bytes("value")?;
     let value = value
         .ok_or_else(|| Problem::new(Code::ValueInvalid, "append takes value or value_b64").at("/value"))?;
