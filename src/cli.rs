@@ -2,7 +2,10 @@
 //!
 //! Not here: a command's own arguments; they stand with it. Invariant: every `--help` has examples.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -27,7 +30,6 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "millpond", version, about = ABOUT.lines().next(), long_about = ABOUT)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) serve: SettingsArgs,
@@ -38,6 +40,24 @@ pub(crate) struct Cli {
 /// What to do in place of serving.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make what a deployment on Kafka and Postgres needs; safe to repeat
+    Init(commands::init::InitArgs),
+    /// Serve HTTP, on Kafka and Postgres
+    Api(commands::role::RoleArgs),
+    /// Apply the log to the shards, on Kafka and Postgres
+    Writer(commands::role::RoleArgs),
+    /// Expire and purge keys, on Kafka and Postgres
+    Sweeper(commands::role::RoleArgs),
+    /// Print or change which node of which shard serves
+    Topology(commands::topology::TopologyArgs),
+    /// Make copies anew from the log: of a shard that was lost, of a moment, or to compare
+    Rebuild(commands::rebuild::RebuildArgs),
+    /// Print how far every partition is behind its log
+    Lag(commands::lag::LagArgs),
+    /// Compare what the shards hold with what the log says, and name what differs
+    Verify(commands::verify::VerifyArgs),
+    /// Print which keys are written most
+    Hot(commands::hot::HotArgs),
     /// Put a value under a key
     Put(commands::put::PutArgs),
     /// Print a key's value
@@ -48,8 +68,26 @@ pub(crate) enum Command {
     Ttl(commands::ttl::TtlArgs),
     /// Print which partition a key belongs to
     Partition(commands::partition::PartitionArgs),
+    /// Make a token that lets a client in
+    Token(commands::token::TokenArgs),
+    /// List keys in order, with their values
+    Scan(commands::scan::ScanArgs),
+    /// Send operations from a file as they are, and tell what became of each line
+    Batch(commands::batch::BatchArgs),
+    /// Print what became of a write
+    Mutation(commands::mutation::MutationArgs),
+    /// Export keys to lines that import takes back
+    Export(commands::export::ExportArgs),
     /// Import lines from a file; run again, it goes on where it stopped
     Import(commands::import::ImportArgs),
+    /// Say what is halted or behind, why, and what to do next
+    Doctor(commands::doctor::DoctorArgs),
+    /// Give up a record at which a partition is halted, or a record's own time
+    Skip(commands::skip::SkipArgs),
+    /// Throw away a copy that is not what its log says; it is made anew
+    DiscardCopy(commands::discard_copy::DiscardCopyArgs),
+    /// List records that could never apply, or try one again
+    Deadletters(commands::deadletters::DeadlettersArgs),
     /// Check or print the settings
     Config(commands::config::ConfigArgs),
     /// Print a completion script for a shell
@@ -72,12 +110,46 @@ pub(crate) struct SettingsArgs {
     /// The directory of the log and the shards [default: ./millpond-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
+    /// Take calls only with a token of this file; see `millpond token new`
+    #[arg(long, value_name = "FILE")]
+    tokens_file: Option<String>,
+    /// A proxy in front ends TLS: with --tokens-file, listen beyond loopback
+    #[arg(long)]
+    behind_proxy: bool,
     /// Listen beyond loopback without auth and TLS
     #[arg(long)]
     insecure: bool,
 }
 
 impl SettingsArgs {
+    /// These, and where they say nothing, those that stand before the command.
+    pub(crate) fn over(self, before: Self) -> Self {
+        Self {
+            config: self.config.or(before.config),
+            listen: self.listen.or(before.listen),
+            ops_listen: self.ops_listen.or(before.ops_listen),
+            data_dir: self.data_dir.or(before.data_dir),
+            tokens_file: self.tokens_file.or(before.tokens_file),
+            behind_proxy: self.behind_proxy || before.behind_proxy,
+            insecure: self.insecure || before.insecure,
+        }
+    }
+
+    /// The file that is named.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// For commands that run with no settings: refuses what would be passed over. A file may come from the environment.
+    pub(crate) fn unused(&self) -> Result<(), Misuse> {
+        let values = [&self.listen, &self.ops_listen, &self.data_dir, &self.tokens_file];
+        if values.into_iter().any(Option::is_some) || self.behind_proxy || self.insecure {
+            Err(Misuse("this command talks to a server; it takes no settings of one".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+
     /// The settings from flags, environment, file and defaults.
     pub(crate) fn load(self) -> Result<Loaded> {
         let mut flags = Vec::new();
@@ -87,6 +159,8 @@ impl SettingsArgs {
         flag("--listen", "listen", self.listen);
         flag("--ops-listen", "ops_listen", self.ops_listen);
         flag("--data-dir", "data_dir", self.data_dir);
+        flag("--tokens-file", "tokens_file", self.tokens_file);
+        flag("--behind-proxy", "behind_proxy", self.behind_proxy.then(|| "true".to_owned()));
         flag("--insecure", "insecure", self.insecure.then(|| "true".to_owned()));
         let environment = std::env::vars_os().filter_map(ours).collect::<Result<_>>()?;
         Ok(Settings::load(&Sources { config: self.config, environment, flags })?)

@@ -2,13 +2,14 @@
 //!
 //! Invariant: the same flag and variable means the same in every command.
 
-use std::time::Duration;
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
 
+use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use millpond::settings::parse_duration;
 use millpond_client::{
-    Client, Consistency, Error, IdempotencyKey, Options, Position, ReadOptions, RetryPolicy, Wait,
-    WriteOptions,
+    Client, Consistency, Error, IdempotencyKey, Options, Position, ReadOptions, RetryPolicy, Select, Token,
+    Wait, WriteOptions, ops::Ops,
 };
 
 /// Which server, and how patiently.
@@ -21,6 +22,8 @@ pub(crate) struct ServerArgs {
     /// Whose keys
     #[arg(long, env = "MILLPOND_TENANT", value_name = "TENANT")]
     pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// How long to go on trying when the server cannot take the call
     #[arg(long, env = "MILLPOND_RETRY_FOR", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub(crate) retry_for: Duration,
@@ -29,7 +32,108 @@ pub(crate) struct ServerArgs {
 impl ServerArgs {
     pub(crate) fn client(&self) -> Result<Client, Error> {
         let retry = RetryPolicy { give_up_after: Some(self.retry_for), ..RetryPolicy::default() };
-        Client::new(&Options { tenant: self.tenant.clone(), retry, ..Options::at(&self.server) })
+        let (tenant, token) = (self.tenant.clone(), self.token.read()?);
+        Client::new(&Options { tenant, token, retry, ..Options::at(&self.server) })
+    }
+}
+
+/// Which processes, by their ops listeners.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct OpsArgs {
+    /// The address of a process's ops listener; several with commas, or again [default: `http://127.0.0.1:7421`]
+    #[arg(long, env = "MILLPOND_OPS", value_name = "URL", value_delimiter = ',')]
+    ops: Vec<String>,
+    #[command(flatten)]
+    token: TokenArgs,
+}
+
+/// Where the ops listener is unless somebody says otherwise.
+const OPS_DEFAULT: &str = "http://127.0.0.1:7421";
+/// How long one process is asked before it counts as gone.
+const OPS_RETRY: Duration = Duration::from_secs(2);
+
+impl OpsArgs {
+    pub(crate) fn is_default(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
+        let slash = |url: &String| url.trim_end_matches('/').to_owned();
+        if self.is_default() { vec![OPS_DEFAULT.to_owned()] } else { self.ops.iter().map(slash).collect() }
+    }
+
+    pub(crate) fn at(&self, url: &str) -> Result<Ops, Error> {
+        let retry = RetryPolicy { give_up_after: Some(OPS_RETRY), ..RetryPolicy::default() };
+        Ops::new(&Options { token: self.token.read()?, retry, ..Options::at(url) })
+    }
+}
+
+/// What lets a client in.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// A file with the token that lets you in, which nobody else may read [or: `MILLPOND_TOKEN` holds the token]
+    #[arg(long, env = "MILLPOND_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// So that a token in an argument is refused, and never kept.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = forget)]
+    token: Option<Forgotten>,
+}
+
+impl TokenArgs {
+    /// The file goes over the variable, as flags do.
+    fn read(&self) -> Result<Option<Token>, Error> {
+        if self.token.is_some() {
+            return Err(Error::Invalid(TOKEN_IN_ARGUMENT.to_owned()));
+        }
+        if let Some(file) = &self.token_file {
+            return Token::from_file(file).map(Some);
+        }
+        let Some(token) = std::env::var_os(TOKEN).filter(|token| !token.is_empty()) else { return Ok(None) };
+        let token = Token::new(token.to_str().unwrap_or_default());
+        token.map(Some).map_err(|error| Error::Invalid(format!("{TOKEN}: {error}")))
+    }
+}
+
+/// Holds a token itself. Read by hand: clap would show it in `--help`.
+const TOKEN: &str = "MILLPOND_TOKEN";
+const TOKEN_IN_ARGUMENT: &str = "a token in an argument can be read by everybody who lists processes, and stays in \
+    the shell's history: make a new one, put it into a file that only you can read (chmod 600) and name that with \
+    --token-file or MILLPOND_TOKEN_FILE, or set MILLPOND_TOKEN";
+
+/// In place of a secret.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forgotten;
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "clap wants a parser that may fail; this one keeps nothing to tell"
+)]
+fn forget(_secret: &str) -> Result<Forgotten, String> {
+    Ok(Forgotten)
+}
+
+/// Which keys of many.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RangeArgs {
+    /// Only keys that begin with this
+    #[arg(long, value_name = "PREFIX", conflicts_with_all = ["start", "end"])]
+    prefix: Option<OsString>,
+    /// From this key on
+    #[arg(long, value_name = "KEY")]
+    start: Option<OsString>,
+    /// Up to this key, which is not among them
+    #[arg(long, value_name = "KEY")]
+    end: Option<OsString>,
+}
+
+impl RangeArgs {
+    pub(crate) fn select(&self) -> Select {
+        let bytes = |text: &OsString| Bytes::copy_from_slice(text.as_bytes());
+        if self.start.is_none() && self.end.is_none() {
+            return Select::Prefix(self.prefix.as_ref().map(bytes).unwrap_or_default());
+        }
+        Select::Range { start: self.start.as_ref().map(bytes), end: self.end.as_ref().map(bytes) }
     }
 }
 

@@ -3,31 +3,27 @@
 //! Not here: what runs on them. Layout: `millpond.lock`, `mac.key`, `log/<stream>/`, `shard-<n>.sqlite`.
 //! Invariant: safe to open again after a crash at any step of the first start.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use millpond_log::{Clock, Follower, Log, Outcomes, Topologies, genesis, local};
-use millpond_schemas::{Generation, Keyring, LogId, Shard as ShardEntry, Topology, limits::PARTITIONS_MAX};
-use millpond_shard::{Shard, SqliteConfig};
+use millpond_schemas::{
+    Generation, Keyring, LogId, PartitionId, Shard as ShardEntry, Topology, limits::PARTITIONS_MAX,
+};
+use millpond_shard::{Router, Shard, SqliteConfig};
+use millpond_trace::Tracer;
 use millpond_writer::Statuses;
 use tokio::sync::watch;
 
-/// The file with the deployment's MAC key.
-const MAC_KEY_FILE: &str = "mac.key";
-/// The only MAC key's id.
-const MAC_KEY_ID: u32 = 1;
+use crate::mac_key;
 
 /// How to open a data directory.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The directory; made when it is not there.
     pub data_dir: PathBuf,
+    /// The file with the MAC key; made at the first start.
+    pub mac_key_file: PathBuf,
     /// Partitions of the log: only at the first start, fixed afterwards.
     pub partitions: u32,
     /// SQLite shards: only at the first start, fixed afterwards.
@@ -45,8 +41,10 @@ pub struct Options {
 impl Options {
     /// The defaults for a directory.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
         Self {
-            data_dir: data_dir.into(),
+            mac_key_file: data_dir.join("mac.key"),
+            data_dir,
             partitions: 8,
             shards: 2,
             segment_bytes: local::SEGMENT_BYTES,
@@ -68,7 +66,7 @@ pub struct Embedded {
     /// The topology as it changes, while `follower` runs.
     pub topology: watch::Receiver<Arc<Topology>>,
     /// By index in the topology.
-    pub shards: Vec<Shard>,
+    pub shards: Vec<Router>,
     /// The deployment's MAC keys.
     pub keyring: Keyring,
     /// As given.
@@ -87,7 +85,7 @@ impl Embedded {
         let mut topologies = Topologies::open(control.clone()).await.context("read the control topic")?;
         // A lost key must not be made anew: what it has signed would all look forged.
         let first_start = topologies.current().is_none();
-        let keyring = keyring(&options.data_dir, first_start).context("read the MAC key")?;
+        let keyring = mac_key::read(&options.mac_key_file, first_start).context("read the MAC key")?;
         if first_start {
             let won =
                 topologies.propose(&first_topology(options)).await.context("write the first topology")?;
@@ -109,11 +107,14 @@ impl Embedded {
             config,
             log: self.log.clone(),
             outcomes: self.outcomes.clone(),
+            dead_letters: None,
+            assigned: self.all(),
             topology: self.topology.clone(),
             shards: self.shards.clone(),
             clock: self.clock.clone(),
             keyring: self.keyring.clone(),
             statuses,
+            tracer: Tracer::default(),
         }
     }
 
@@ -122,22 +123,32 @@ impl Embedded {
         millpond_sweeper::Parts {
             config,
             log: self.log.clone(),
+            assigned: self.all(),
             topology: self.topology.clone(),
             shards: self.shards.clone(),
             clock: self.clock.clone(),
             keyring: self.keyring.clone(),
+            metrics: millpond_sweeper::Metrics::default(),
         }
     }
 
+    /// Every partition, always.
+    fn all(&self) -> watch::Receiver<BTreeSet<PartitionId>> {
+        watch::channel((0..self.log.partitions()).map(PartitionId).collect()).1
+    }
+
     /// What an api in front of it stands on.
-    pub fn api(&self) -> millpond_api::Parts {
-        millpond_api::Parts {
+    pub async fn api(&self) -> Result<millpond_api::Parts> {
+        Ok(millpond_api::Parts {
             log: self.log.clone(),
-            outcomes: self.outcomes.clone(),
+            outcomes: self.outcomes.subscribe().await.context("follow outcomes")?,
             topology: self.topology.clone(),
             shards: self.shards.clone(),
             clock: self.clock.clone(),
-        }
+            tracer: Tracer::default(),
+            cursor_key: mac_key::cursors(&self.keyring),
+            tokens: None,
+        })
     }
 
     /// Makes what was taken durable, and closes everything.
@@ -161,12 +172,13 @@ async fn open_stream(lock: &local::DirLock, stream: &str, partitions: u32, optio
     Ok(Log::Local(log))
 }
 
-async fn open_shards(topology: &Topology, options: &Options) -> Result<Vec<Shard>> {
+async fn open_shards(topology: &Topology, options: &Options) -> Result<Vec<Router>> {
     let mut shards = Vec::with_capacity(topology.shards.len());
     for entry in &topology.shards {
         let path = options.data_dir.join(&entry.primary);
         let config = SqliteConfig { readers: options.read_connections, ..SqliteConfig::new(path) };
-        shards.push(Shard::open(&config).await.with_context(|| format!("open {}", entry.name))?);
+        let shard = Shard::open(&config).await.with_context(|| format!("open {}", entry.name))?;
+        shards.push(Router::new(entry.name.as_str(), shard, Vec::new()));
     }
     Ok(shards)
 }
@@ -188,28 +200,10 @@ fn first_topology(options: &Options) -> Topology {
     }
 }
 
-/// Reads the key; at the first start makes one: written whole and synced before it has its name.
-fn keyring(data_dir: &Path, first_start: bool) -> Result<Keyring> {
-    let path = data_dir.join(MAC_KEY_FILE);
-    if first_start && !path.try_exists()? {
-        let new = data_dir.join("mac.key.new");
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&rand::random::<[u8; 32]>())?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        fs::File::open(data_dir)?.sync_all()?;
-    }
-    let without = "restore it from a backup; without it control records cannot be verified";
-    let bytes = fs::read(&path).with_context(|| format!("read {}: {without}", path.display()))?;
-    let Ok(key) = <[u8; 32]>::try_from(bytes) else {
-        bail!("{} is not 32 bytes: {without}", path.display());
-    };
-    Ok(Keyring::new(MAC_KEY_ID, key))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[tokio::test]
@@ -219,7 +213,7 @@ mod tests {
         let (embedded, follower) = Embedded::open(&options).await.unwrap();
         embedded.close().await;
         drop(follower);
-        let key = dir.path().join(MAC_KEY_FILE);
+        let key = options.mac_key_file.clone();
         let bytes = fs::read(&key).unwrap();
         fs::remove_file(&key).unwrap();
         let refused = Embedded::open(&options).await.map(drop).unwrap_err();

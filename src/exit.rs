@@ -6,6 +6,9 @@ use std::{error::Error as StdError, io, process::ExitCode};
 
 use millpond::settings::SettingsError;
 use millpond_client::{Error as ClientError, import};
+use millpond_log::local::LockError;
+use millpond_shard::HoldError;
+use millpond_writer::{Halt, RebuildError};
 
 use crate::output;
 
@@ -18,7 +21,7 @@ pub(crate) enum Exit {
     Negative = 1,
     /// The command line, a setting or an option is wrong; nothing was done.
     Usage = 2,
-    /// An import has lines left or lines that failed.
+    /// Done in part: keys, lines or outcomes are missing.
     Partial = 3,
     /// Refused as unsafe, or by the server; nothing was done.
     Refused = 4,
@@ -26,6 +29,13 @@ pub(crate) enum Exit {
     Unavailable = 5,
     /// A write may have happened: ask, or repeat it with the same Idempotency-Key.
     Unknown = 6,
+    /// Stopped by a signal, and cleaned up.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// A verification could not find out.
+    pub(crate) const CANNOT_TELL: Self = Self::Usage;
 }
 
 /// What `--help` says about them.
@@ -33,11 +43,15 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0  done
   1  a negative answer (no such key, a condition failed), or a failure of this machine
-  2  the command line or a setting is wrong; nothing was done
-  3  an import has lines left, or lines that failed; run it again to go on
+  2  the command line or a setting is wrong; nothing was done (verify: nothing can be told)
+  3  done in part: lines that failed or are left, keys of a shard that does not answer, a write that is not applied
+     yet; an import or export goes on when it is run again
   4  refused, as unsafe or by the server; nothing was done
   5  no server could be asked, or it would not accept; nothing was done
-  6  a write may have happened: repeat it with the same --idempotency-key";
+  6  a write may have happened: repeat it with the same --idempotency-key
+130  stopped by Ctrl-C, as the shell tells it (import and export --out: 3)
+
+A reader that goes away (`millpond scan | head`) is no error.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -49,6 +63,11 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Misuse(pub(crate) String);
+
+/// Refused as unsafe: it would destroy something.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refused(pub(crate) String);
 
 /// Tells an error on standard error and gives its code. A closed pipe is told to nobody.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
@@ -84,6 +103,9 @@ fn code(error: &(dyn StdError + 'static)) -> Option<Exit> {
     if error.is::<Misuse>() {
         return Some(Exit::Usage);
     }
+    if error.is::<Refused>() {
+        return Some(Exit::Refused);
+    }
     if let Some(error) = error.downcast_ref::<SettingsError>() {
         return Some(match error {
             SettingsError::Invalid(_) => Exit::Usage,
@@ -99,7 +121,27 @@ fn code(error: &(dyn StdError + 'static)) -> Option<Exit> {
             import::Error::Server(error) => of_client(error),
         });
     }
+    if matches!(error.downcast_ref(), Some(HoldError::Held { .. }))
+        || matches!(error.downcast_ref(), Some(LockError::Held { .. }))
+    {
+        return Some(Exit::Refused);
+    }
+    if let Some(error) = error.downcast_ref::<RebuildError>() {
+        return Some(of_rebuild(error));
+    }
     error.downcast_ref::<ClientError>().map(of_client)
+}
+
+fn of_rebuild(error: &RebuildError) -> Exit {
+    match error {
+        RebuildError::Claimed { .. }
+        | RebuildError::Beyond { .. }
+        | RebuildError::SkippedSince { .. }
+        | RebuildError::Halted { halt: Halt::LogDiverged { .. }, .. } => Exit::Refused,
+        RebuildError::NotThere { .. } | RebuildError::Trimmed { .. } => Exit::Usage,
+        RebuildError::Stopped => Exit::Partial,
+        RebuildError::Halted { .. } => Exit::Negative,
+    }
 }
 
 fn of_client(error: &ClientError) -> Exit {
@@ -119,8 +161,20 @@ fn hint(error: &(dyn StdError + 'static)) -> Option<String> {
         _ => error.downcast_ref::<ClientError>()?,
     };
     let hint = match error {
+        error if error.problem().is_some_and(|problem| problem.code == "route-unknown") => {
+            "there is a server, but not the api: is that its ops listener? The api is on 7420 by default; see --server"
+        }
+        error if error.problem().is_some_and(|problem| problem.code == "tenant-invalid") => {
+            "a tenant is 1 to 63 of a-z, 0-9, _ and -, and begins with a letter or digit; see --tenant"
+        }
+        error if error.problem().is_some_and(|problem| problem.code == "cursor-invalid") => {
+            "the deployment or the tenant is not the one that it began with; --restart begins again"
+        }
         error if error.is_unreachable() => {
             "is a server running there? Start one with `millpond`, or name another with --server"
+        }
+        ClientError::Refused(problem) if problem.status == 401 => {
+            "name a file with a token that the server knows with --token-file, or set MILLPOND_TOKEN"
         }
         ClientError::Protocol(_) => "is that a Millpond server of this version? See --server",
         ClientError::Unknown { .. } => {

@@ -3,23 +3,27 @@
 //! Not here: any logic of a role. Invariant: a call that was taken is answered before its writer stops, and what the
 //! log took is durable before the process ends.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail};
-use millpond_api::{Api, Check, Checks, Health};
+use anyhow::{Context, Result, anyhow};
+use millpond_api::{Api, Shown};
 use millpond_log::{Heard, Subscription};
-use millpond_schemas::PartitionId;
-use millpond_writer::{Phase, Statuses};
-use prometheus_client::{metrics::info::Info, registry::Registry};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinSet,
-    time::timeout,
-};
+use millpond_schemas::{PartitionId, Tenant};
+use millpond_writer::Statuses;
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{embedded::Embedded, greeting, settings::Settings};
+use crate::{
+    deciding,
+    embedded::Embedded,
+    greeting,
+    observed::Observed,
+    settings::Settings,
+    supervise::{
+        self, Roles, Signals, bind, checks, drained, ended_early, hot_keys, joined, spawn_front, spawn_probes,
+    },
+    tokens,
+};
 
 /// Longest that the greeting waits for writers: one partition that stands still does not keep it back.
 const GREETING_WAIT: Duration = Duration::from_secs(2);
@@ -28,38 +32,43 @@ const GREETING_WAIT: Duration = Duration::from_secs(2);
 pub async fn run(settings: Settings) -> Result<()> {
     // From here on a signal ends it in order.
     let mut signals = Signals::listen()?;
+    let tokens = tokens::open(&settings)?;
     let listener = bind(settings.listen, "listen").await?;
     let ops_listener = bind(settings.ops_listen, "ops_listen").await?;
     let addresses = (listener.local_addr()?, ops_listener.local_addr()?);
     let options = settings.embedded();
     let (embedded, follower) = Embedded::open(&options).await.context("open the data directory")?;
 
-    let first = embedded.outcomes.subscribe();
+    let first = embedded.outcomes.subscribe().await?;
     let statuses = Statuses::default();
-    let mut registry = Registry::default();
-    registry.register(
-        "millpond_build",
-        "This build",
-        Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
-    );
-    registry.register_collector(Box::new(statuses.clone()));
-    let api = Api::start(settings.api_config(), embedded.api(), &mut registry);
+    let mut observed = Observed::begin("all")?;
+    let mut parts = embedded.api().await?;
+    parts.tokens = tokens.as_ref().map(tokens::Follower::tokens);
+    let tenant = parts.tokens.as_ref().map(|tokens| greeting::tenant(&tokens.borrow()));
+    parts.tracer = observed.tracer.clone();
+    let api = Api::start(settings.api_config(), parts, &mut observed.registry);
 
     let token = CancellationToken::new;
     let (serving, probing, working) = (token(), token(), token());
-    let mut roles: JoinSet<Result<&'static str>> = JoinSet::new();
-    spawn_workers(&mut roles, &settings, &embedded, &statuses, &working);
+    let mut roles: Roles = JoinSet::new();
+    spawn_workers(&mut roles, &settings, (&embedded, &statuses), (&mut observed, &working));
+    let Observed { registry, exporting, .. } = observed;
     let following =
         roles.spawn(async move { Err(anyhow!(follower.run().await).context("follow the control topic")) });
-    let mut fronts: JoinSet<Result<&'static str>> = JoinSet::new();
-    let mut probes: JoinSet<Result<&'static str>> = JoinSet::new();
+    let mut fronts: Roles = JoinSet::new();
+    let mut probes: Roles = JoinSet::new();
+    let hot = hot_keys(statuses.clone());
+    let decide = deciding::decide(&embedded, &statuses);
+    let mut checks = vec![checks(statuses)];
+    checks.extend(supervise::spawn_tokens(&mut roles, tokens, &probing));
     spawn_front(&mut fronts, &api, listener, &serving);
-    spawn_probes(&mut probes, &api, ops_listener, (checks(statuses), registry, &probing));
+    let shown = Shown::new("all", checks, registry).writing(hot).deciding(decide);
+    spawn_probes(&mut probes, &api, ops_listener, (shown, &probing));
 
     let ended = tokio::select! {
         ended = signals.received() => ended,
         ended = ended_early(&mut roles, &mut fronts, &mut probes) => ended,
-        error = greet(addresses, &embedded, &options.data_dir, first) => Err(error),
+        error = greet(addresses, &embedded, &options.data_dir, (first, tenant)) => Err(error),
     };
 
     tracing::info!("draining: no new calls are taken");
@@ -74,25 +83,24 @@ pub async fn run(settings: Settings) -> Result<()> {
     following.abort();
     joined(roles).await?;
     embedded.close().await;
+    exporting.end().await;
     tracing::info!("stopped");
     ended
 }
 
-async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("listen on {address}: another process may; choose another address with {setting}")
-    })
-}
-
 fn spawn_workers(
-    roles: &mut JoinSet<Result<&'static str>>,
+    roles: &mut Roles,
     settings: &Settings,
-    embedded: &Embedded,
-    statuses: &Statuses,
-    working: &CancellationToken,
+    (embedded, statuses): (&Embedded, &Statuses),
+    (observed, working): (&mut Observed, &CancellationToken),
 ) {
-    let writer = embedded.writer(settings.writer_config(), statuses.clone());
+    let mut writer = embedded.writer(settings.writer_config(), statuses.clone());
+    writer.tracer = observed.tracer.clone();
     let sweeper = embedded.sweeper(settings.sweeper_config());
+    observed.engines(&embedded.log, &embedded.shards);
+    observed.registry.register_collector(Box::new(statuses.clone()));
+    observed.registry.register_collector(Box::new(sweeper.metrics.clone()));
+    observed.sizes(roles, &embedded.shards, working);
     let stop = working.clone();
     roles.spawn(async move {
         millpond_writer::run(writer, stop).await;
@@ -105,42 +113,18 @@ fn spawn_workers(
     });
 }
 
-fn spawn_front(
-    fronts: &mut JoinSet<Result<&'static str>>,
-    api: &Api,
-    listener: TcpListener,
-    serving: &CancellationToken,
-) {
-    let (api, stop) = (api.clone(), serving.clone());
-    fronts.spawn(async move { api.serve(listener, stop).await.context("serve the api").map(|()| "api") });
-}
-
-fn spawn_probes(
-    probes: &mut JoinSet<Result<&'static str>>,
-    api: &Api,
-    listener: TcpListener,
-    (checks, registry, probing): (Checks, Registry, &CancellationToken),
-) {
-    let (api, stop) = (api.clone(), probing.clone());
-    let registry = Arc::new(registry);
-    probes.spawn(async move {
-        let served = api.serve_ops(listener, vec![checks], registry, stop).await;
-        served.context("serve operations").map(|()| "ops listener")
-    });
-}
-
 /// Prints the greeting once every partition has a writer, so that the lines in it work at once; then waits for ever.
 async fn greet(
     addresses: (SocketAddr, SocketAddr),
     embedded: &Embedded,
     data_dir: &Path,
-    first: Subscription,
+    (first, tenant): (Subscription, Option<Tenant>),
 ) -> anyhow::Error {
     let partitions = embedded.log.partitions();
     if timeout(GREETING_WAIT, heard_from_all(first, partitions)).await.is_err() {
         tracing::warn!("a partition has no writer yet; /readyz?verbose on the ops listener says why");
     }
-    match greeting::print(addresses, embedded, data_dir) {
+    match greeting::print(addresses, embedded, data_dir, tenant) {
         Ok(()) => std::future::pending().await,
         Err(error) => error,
     }
@@ -155,101 +139,5 @@ async fn heard_from_all(mut outcomes: Subscription, partitions: u32) {
             // So much was applied that all are at work.
             Some(Heard::Missed(_)) | None => return,
         }
-    }
-}
-
-/// What tells it to end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
-            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
-        })
-    }
-
-    async fn received(&mut self) -> Result<()> {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-        Ok(())
-    }
-}
-
-/// A role that ends by itself is an error.
-async fn ended_early(
-    roles: &mut JoinSet<Result<&'static str>>,
-    fronts: &mut JoinSet<Result<&'static str>>,
-    probes: &mut JoinSet<Result<&'static str>>,
-) -> Result<()> {
-    let ended = tokio::select! {
-        Some(ended) = roles.join_next() => ended,
-        Some(ended) = fronts.join_next() => ended,
-        Some(ended) = probes.join_next() => ended,
-    };
-    let role = ended.context("a role panicked")??;
-    bail!("the {role} ended by itself")
-}
-
-async fn drained(mut listeners: JoinSet<Result<&'static str>>) -> Result<()> {
-    while let Some(ended) = listeners.join_next().await {
-        ended.context("a listener panicked")??;
-    }
-    Ok(())
-}
-
-/// Waits for every role that is left; one that was told to stop by force has nothing to say.
-async fn joined(mut roles: JoinSet<Result<&'static str>>) -> Result<()> {
-    while let Some(ended) = roles.join_next().await {
-        match ended {
-            Err(error) if error.is_cancelled() => {}
-            ended => drop(ended.context("a role panicked")??),
-        }
-    }
-    Ok(())
-}
-
-/// Partitions that stand still, for `/readyz?verbose`.
-fn checks(statuses: Statuses) -> Checks {
-    Arc::new(move || {
-        let check = |(partition, status): (&_, &millpond_writer::Status)| {
-            let (health, detail) = match &status.phase {
-                Phase::Running => (Health::Ok, String::new()),
-                Phase::Waiting(why) => (Health::Degraded, format!("waits: {why}")),
-                Phase::Halted(halt) => (Health::Degraded, format!("halted, {}: {halt}", halt.name())),
-            };
-            Check { name: format!("partition {partition}"), health, detail }
-        };
-        statuses.partitions().iter().map(check).collect()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One role has ended by itself before; the other stops when it is told, the follower only by force.
-    #[tokio::test]
-    async fn the_process_ends_whichever_role_ended_first() {
-        let working = CancellationToken::new();
-        let mut roles: JoinSet<Result<&'static str>> = JoinSet::new();
-        roles.spawn(async { panic!("on purpose") });
-        let following = roles.spawn(std::future::pending());
-        let stop = working.clone();
-        roles.spawn(async move {
-            stop.cancelled().await;
-            Ok("sweeper")
-        });
-        let ended = ended_early(&mut roles, &mut JoinSet::new(), &mut JoinSet::new()).await;
-        assert!(ended.unwrap_err().to_string().contains("panicked"));
-        working.cancel();
-        following.abort();
-        let joined = timeout(Duration::from_mins(1), joined(roles)).await;
-        joined.expect("nobody is waited for in vain").unwrap();
     }
 }

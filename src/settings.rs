@@ -8,6 +8,7 @@ mod roles;
 mod sections;
 mod show;
 mod suggest;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -18,9 +19,14 @@ use std::{
 };
 
 pub use layers::{CLIENT_VARIABLES, Flag, Loaded, Origin, SettingsError, Sources};
-pub use units::{ByteSize, Raw, RawKind, Setting, parse_duration, show_duration};
+pub use tables::{Properties, ShardSeed};
+pub use units::{ByteSize, DefaultWait, OrOff, Raw, RawKind, Setting, parse_duration, show_duration};
+pub(crate) use {layers::line_of, suggest::closest, units::quote};
 
-pub use self::sections::{Api, Log, LogFormat, Settings, Shards, Sweeper, Telemetry, Writer};
+pub use self::sections::{Api, Kafka, Log, LogFormat, Settings, Shards, Sweeper, Telemetry, Writer};
+
+/// The MAC key in a data directory.
+const MAC_KEY_FILE: &str = "mac.key";
 
 /// One field: its name in its section, and its help.
 pub struct Field {
@@ -63,5 +69,19 @@ impl Settings {
     /// Where everything lies.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// The file of tokens; none: everybody may call.
+    pub fn tokens_file(&self) -> Option<&Path> {
+        Some(Path::new(&self.tokens_file)).filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// The file with the MAC key.
+    pub fn mac_key_file(&self) -> PathBuf {
+        if self.mac_key_file.is_empty() {
+            self.data_dir.join(MAC_KEY_FILE)
+        } else {
+            self.mac_key_file.clone().into()
+        }
     }
 }

@@ -1,29 +1,32 @@
-//! Reading bodies: bounded before a byte is read where Content-Length tells, else while reading; never slowly.
+//! Reading bodies: bounded before a byte is read where Content-Length tells, else while reading and decoding; never
+//! slowly.
 //!
 //! Invariant: what all bodies together hold in memory is bounded, and a body that stops coming is given up.
 
-use std::time::Duration;
+mod decode;
+mod encoding;
+mod pace;
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
+    time::timeout_at,
 };
 
-use std::sync::Arc;
-
 use crate::problem::{Code, Problem};
+use encoding::Encoding;
+use pace::{Pace, too_slow};
 
-/// Longest silence inside a body, and the length of a window.
-const WINDOW: Duration = Duration::from_secs(10);
-/// Least bytes that a body brings in every window: 1 KiB a second.
-const WINDOW_BYTES_MIN: usize = 10 * 1024;
 /// What the budget is counted in, bytes.
 const PERMIT_BYTES: usize = 1024;
+/// What a body counts before anything of it came, bytes: most are no longer.
+const FIRST_BYTES: usize = 16 * 1024;
 
 /// The memory that bodies on their way in may hold together.
 #[derive(Clone, Debug)]
@@ -36,7 +39,20 @@ impl Budget {
     }
 
     fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        self.permits(bytes.div_ceil(PERMIT_BYTES))
+    }
+
+    /// Makes what is held enough for so many bytes.
+    fn raise(&self, held: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Problem> {
+        let missing = bytes.div_ceil(PERMIT_BYTES).saturating_sub(held.num_permits());
+        if missing > 0 {
+            held.merge(self.permits(missing)?);
+        }
+        Ok(())
+    }
+
+    fn permits(&self, permits: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         let taken = Arc::clone(&self.0).try_acquire_many_owned(permits);
         taken.map_err(|_| Problem::new(Code::Overloaded, ""))
     }
@@ -60,54 +76,55 @@ pub(crate) struct Limit {
     pub(crate) code: Code,
 }
 
-/// Reads a body whole.
+/// Reads a body whole, and decodes it where it has a content encoding.
 ///
 /// # Errors
-/// 413 with the limit, 415 for an encoded body, 408 for a slow one, 400 for one that ends early, 503 when too many
-/// are being read.
+/// 413 with the limit, which is of the decoded body; 415 for another encoding, 408 for a slow one, 400 for one that ends
+/// early or cannot be decoded, 503 when too many are being read.
 pub(crate) async fn read(
     budget: &Budget,
     headers: &HeaderMap,
     body: Body,
     limit: Limit,
 ) -> Result<Whole, Problem> {
-    refuse_encoded(headers)?;
+    let encoding = Encoding::of(headers)?;
+    let wire_bytes_max = encoding.map_or(limit.bytes, |_| decode::wire_bytes_max(limit.bytes));
     let hint = body.size_hint();
-    if hint.lower() > limit.bytes as u64 {
+    if hint.lower() > wire_bytes_max as u64 {
         return Err(too_large(limit));
     }
     // Without a length it may grow to the limit.
-    let most = hint.exact().and_then(|exact| usize::try_from(exact).ok()).unwrap_or(limit.bytes);
-    let budget = budget.take(most)?;
-    Ok(Whole { bytes: collect(body, limit).await?, _budget: budget })
-}
-
-fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
-    let identity = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    match (encodings.next(), encodings.next()) {
-        (None, _) => Ok(()),
-        (Some(one), None) if identity(one) => Ok(()),
-        _ => Err(Problem::new(Code::EncodingUnsupported, "bodies are taken without a content encoding")
-            .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
+    let most = hint.exact().and_then(|exact| usize::try_from(exact).ok()).unwrap_or(wire_bytes_max);
+    // Announcing much costs a client nothing, so only what came counts, and the room that it is given to grow.
+    let mut held = budget.take(most.min(FIRST_BYTES))?;
+    let room = |bytes: usize| budget.raise(&mut held, most.min(2 * bytes));
+    let wire = collect(body, wire_bytes_max, room).await?.ok_or_else(|| too_large(limit))?;
+    match encoding {
+        None => Ok(Whole { bytes: wire, _budget: held }),
+        Some(encoding) => decode::decode(encoding, &wire, limit, budget).await,
     }
 }
 
-async fn collect(mut body: Body, limit: Limit) -> Result<Bytes, Problem> {
+/// None when it is longer than `bytes_max`. `room`: for so many bytes.
+async fn collect(
+    mut body: Body,
+    bytes_max: usize,
+    mut room: impl FnMut(usize) -> Result<(), Problem>,
+) -> Result<Option<Bytes>, Problem> {
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     let mut pace = Pace::new();
     loop {
         let frame = timeout_at(pace.deadline(), body.frame());
-        let Ok(frame) = frame.await else {
-            return Err(Problem::new(Code::BodyTimeout, "a body brings at least 1 KiB a second"));
-        };
+        let Ok(frame) = frame.await else { return Err(too_slow()) };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| Problem::new(Code::BodyIncomplete, ""))?;
         let Ok(data) = frame.into_data() else { continue };
-        if first.len() + more.len() + data.len() > limit.bytes {
-            return Err(too_large(limit));
+        let bytes = first.len() + more.len() + data.len();
+        if bytes > bytes_max {
+            return Ok(None);
         }
+        room(bytes)?;
         pace.brought(data.len())?;
         // Most bodies come in one piece, which is then not copied.
         if first.is_empty() && more.is_empty() {
@@ -118,43 +135,7 @@ async fn collect(mut body: Body, limit: Limit) -> Result<Bytes, Problem> {
             more.extend_from_slice(&data);
         }
     }
-    Ok(if more.is_empty() { first } else { more.freeze() })
-}
-
-/// Whether a body comes fast enough: in every window a least number of bytes, and no window of silence.
-struct Pace {
-    window_end: Instant,
-    window_bytes: usize,
-    silent_until: Instant,
-}
-
-impl Pace {
-    fn new() -> Self {
-        let end = Instant::now() + WINDOW;
-        Self { window_end: end, window_bytes: 0, silent_until: end }
-    }
-
-    fn deadline(&self) -> Instant {
-        if self.window_bytes < WINDOW_BYTES_MIN {
-            self.window_end.min(self.silent_until)
-        } else {
-            self.silent_until
-        }
-    }
-
-    fn brought(&mut self, bytes: usize) -> Result<(), Problem> {
-        let now = Instant::now();
-        self.silent_until = now + WINDOW;
-        if now >= self.window_end {
-            if self.window_bytes < WINDOW_BYTES_MIN {
-                return Err(Problem::new(Code::BodyTimeout, "a body brings at least 1 KiB a second"));
-            }
-            self.window_end = now + WINDOW;
-            self.window_bytes = 0;
-        }
-        self.window_bytes += bytes;
-        Ok(())
-    }
+    Ok(Some(if more.is_empty() { first } else { more.freeze() }))
 }
 
 fn too_large(limit: Limit) -> Problem {

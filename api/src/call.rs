@@ -1,4 +1,4 @@
-//! Who calls, and which key: the tenant from its header, the key from the raw path.
+//! Who calls, and which key: the tenant from the token or its header, the key from the raw path.
 //!
 //! Invariant: every record key that a handler touches was made here.
 
@@ -6,6 +6,7 @@ use http::{HeaderMap, request::Parts};
 use millpond_schemas::{MutationId, PartitionId, RecordKey, Tenant};
 
 use crate::{
+    auth::Caller,
     headers::{self, IDEMPOTENCY_KEY, KV_TENANT},
     key_path,
     problem::{Code, Problem},
@@ -13,7 +14,6 @@ use crate::{
     submit::random_id,
 };
 
-/// Owner of keys when nobody is named.
 const TENANT_DEFAULT: &str = "default";
 /// Longest Idempotency-Key, bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -30,16 +30,32 @@ pub(crate) struct Called {
 impl Called {
     /// The key behind `root` in the path.
     pub(crate) fn of(app: &State, head: &Parts, root: &str) -> Result<Self, Problem> {
-        let key = key_path::key_of(head.uri.path(), root, &tenant(&head.headers)?)?;
+        let key = key_path::key_of(head.uri.path(), root, &tenant(app, head)?)?;
         let partition = app.partition_of(&key);
         Ok(Self { key, partition })
     }
 }
 
-/// The tenant that `KV-Tenant` names, or the default one.
-pub(crate) fn tenant(headers: &HeaderMap) -> Result<Tenant, Problem> {
-    let name = headers::single(headers, &KV_TENANT, Code::TenantInvalid)?.unwrap_or(TENANT_DEFAULT);
-    Tenant::new(name.to_owned()).map_err(|error| Problem::new(Code::TenantInvalid, error.to_string()))
+/// Whose keys a call is about: as its token says, or where there are no tokens, as `KV-Tenant` does.
+pub(crate) fn tenant(app: &State, head: &Parts) -> Result<Tenant, Problem> {
+    if app.auth.is_none() {
+        return Ok(named_tenant(&head.headers)?.unwrap_or_else(tenant_default));
+    }
+    let caller = head.extensions.get::<Caller>();
+    // A route that nobody stands in front of answers nobody.
+    caller.map(|caller| caller.tenant.clone()).ok_or_else(|| Problem::new(Code::Internal, ""))
+}
+
+/// The tenant that `KV-Tenant` names.
+pub(crate) fn named_tenant(headers: &HeaderMap) -> Result<Option<Tenant>, Problem> {
+    let name = headers::single(headers, &KV_TENANT, Code::TenantInvalid)?;
+    let tenant = name.map(|name| Tenant::new(name.to_owned())).transpose();
+    tenant.map_err(|error| Problem::new(Code::TenantInvalid, error.to_string()))
+}
+
+/// Owner of keys when nobody is named.
+pub(crate) fn tenant_default() -> Tenant {
+    Tenant::new(TENANT_DEFAULT).expect("it is a tenant's name")
 }
 
 /// The Idempotency-Key of a call: 1 to 255 printable ASCII characters, literally.
@@ -74,10 +90,11 @@ mod tests {
     fn a_tenant_is_named_once_or_not_at_all() {
         let of = |names: &[&str]| {
             let lines = names.iter().map(|name| (KV_TENANT.clone(), HeaderValue::from_str(name).unwrap()));
-            tenant(&lines.collect()).map(|tenant| tenant.to_string()).map_err(|problem| problem.code())
+            let named = named_tenant(&lines.collect()).map_err(|problem| problem.code());
+            named.map(|tenant| tenant.map(|tenant| tenant.to_string()))
         };
-        assert_eq!(of(&[]).as_deref(), Ok("default"));
-        assert_eq!(of(&["acme-1"]).as_deref(), Ok("acme-1"));
+        assert_eq!(of(&[]), Ok(None));
+        assert_eq!(of(&["acme-1"]), Ok(Some("acme-1".to_owned())));
         for bad in [&["Acme"][..], &[""], &["a/b"], &["a", "a"]] {
             assert_eq!(of(bad), Err(Code::TenantInvalid), "{bad:?}");
         }

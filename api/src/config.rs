@@ -18,6 +18,10 @@ pub struct Config {
     /// calls open while a writer is down.
     #[serde(with = "crate::duration::text")]
     pub write_wait: Duration,
+    /// Wait of a write that does not wait by default, as if it had asked with `Prefer: wait`; default 0: not at all.
+    /// Longer: slower answers, more calls open while a writer is down.
+    #[serde(with = "crate::duration::text")]
+    pub default_wait: Duration,
     /// Wait of a read for the position that it wants; default 2 s. Shorter: more 504 behind a busy writer; longer:
     /// more calls open while a writer is down.
     #[serde(with = "crate::duration::text")]
@@ -40,10 +44,17 @@ pub struct Config {
     /// Longest that open calls are waited for at shutdown; default 20 s. Shorter: clients lose answers.
     #[serde(with = "crate::duration::text")]
     pub drain_timeout: Duration,
-    /// Memory for all bodies that are being read, bytes; default 268435456. Smaller: 503 sooner; larger: more memory.
+    /// Memory for all bodies that are being read, bytes; default 268435456. Values that are being sent may hold as much
+    /// besides, and what queries answer half as much. Smaller: 503 sooner; larger: more memory.
     pub bodies_bytes_max: usize,
     /// Memory for outcomes kept for calls that ask late, bytes; default 67108864. Smaller: more of them ask a shard.
     pub outcomes_bytes_max: usize,
+    /// Bytes of records that shards may have yet to apply; at 80 % of it nothing more is accepted. None: any number; the
+    /// default. Smaller: 503 sooner while a database is down; larger: disk.
+    pub backlog_bytes_max: Option<u64>,
+    /// Bytes that stay free on the disk of a local log, though no more than a twentieth of it; default 67108864. Below,
+    /// nothing more is accepted.
+    pub free_bytes_min: u64,
 }
 
 impl Default for Config {
@@ -51,6 +62,7 @@ impl Default for Config {
         Self {
             value_bytes_max: VALUE_BYTES_MAX,
             write_wait: Duration::from_secs(5),
+            default_wait: Duration::ZERO,
             read_wait: Duration::from_secs(2),
             shard_deadline: Duration::from_secs(2),
             connections_max: 10_000,
@@ -60,6 +72,8 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(20),
             bodies_bytes_max: 256 * 1024 * 1024,
             outcomes_bytes_max: 64 * 1024 * 1024,
+            backlog_bytes_max: None,
+            free_bytes_min: 64 * 1024 * 1024,
         }
     }
 }

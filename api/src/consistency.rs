@@ -80,18 +80,23 @@ impl State {
         let mut wanted = if strong { self.log_end(partition).await?.previous() } else { Offset::NONE };
         let generation = self.generation();
         for position in positions {
+            self.check_issued(*position).await?;
             // An older generation is sealed and applied: whatever it names has been reached.
-            if position.generation < generation {
-                continue;
-            }
-            if position.generation > generation || !self.is_issued(*position).await? {
-                return Err(Problem::new(Code::PositionInvalid, "a position lies beyond the end of the log"));
-            }
-            if position.partition == partition {
+            if position.generation == generation && position.partition == partition {
                 wanted = wanted.max(position.offset);
             }
         }
         Ok(wanted)
+    }
+
+    /// Refuses a position that the log has not issued. Those of older generations have been.
+    pub(crate) async fn check_issued(&self, position: Position) -> Result<(), Problem> {
+        let generation = self.generation();
+        let is_past = position.generation < generation;
+        if is_past || (position.generation == generation && self.is_issued(position).await?) {
+            return Ok(());
+        }
+        Err(Problem::new(Code::PositionInvalid, "a position lies beyond the end of the log"))
     }
 
     /// Whether a position of the present generation has been issued.

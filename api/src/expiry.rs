@@ -93,10 +93,18 @@ fn in_range(ms: u64) -> Result<Expiry, Problem> {
 fn at_of_text(text: &str, now: UnixMillis) -> Result<Expiry, Problem> {
     let at = time::parse(text)
         .ok_or_else(|| invalid("an expiry is an RFC 3339 moment, no finer than milliseconds"))?;
-    if at < now.plus_ms(TTL_MS_MIN) || at > now.plus_ms(TTL_MS_MAX) {
-        return Err(invalid("an expiry lies 1 s to 10 years ahead"));
+    ahead(Expiry::At(at), now)
+}
+
+/// An expiry that is not read here: the same range for it.
+pub(crate) fn ahead(expiry: Expiry, now: UnixMillis) -> Result<Expiry, Problem> {
+    match expiry {
+        Expiry::TtlMs(ms) => in_range(ms),
+        Expiry::At(at) if at < now.plus_ms(TTL_MS_MIN) || at > now.plus_ms(TTL_MS_MAX) => {
+            Err(invalid("an expiry lies 1 s to 10 years ahead"))
+        }
+        Expiry::At(_) => Ok(expiry),
     }
-    Ok(Expiry::At(at))
 }
 
 fn invalid(detail: &'static str) -> Problem {

@@ -20,6 +20,8 @@ pub(crate) static PREFER: HeaderName = HeaderName::from_static("prefer");
 pub(crate) static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) static ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+pub(crate) static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+pub(crate) static ACCEPT_QUERY: HeaderName = HeaderName::from_static("accept-query");
 
 /// The one value of a header.
 ///

@@ -29,7 +29,7 @@ pub(crate) async fn get(Shared(app): Shared<App>, request: Request) -> Result<Re
         Existing::Same(response) => return Ok(response),
         Existing::Row(row, response) => (row, response),
     };
-    let (_, shard) = app.shard_of(partition)?;
+    let shard = app.shard_of(partition)?.name();
     let meta = json!({
         "size": row.value.as_ref().map_or(0, bytes::Bytes::len),
         "content_type": row.content_type,

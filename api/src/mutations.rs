@@ -33,7 +33,7 @@ const ROOT: &str = "/mutations/";
 pub(crate) async fn get(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
     let (head, _body) = request.into_parts();
     accept::json(&head.headers)?;
-    let tenant = call::tenant(&head.headers)?;
+    let tenant = call::tenant(&app, &head)?;
     let query = Query::of(&head.uri, &["wait"])?;
     let wait = query.get("wait").map(wait_of).transpose()?;
     let text = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
@@ -58,7 +58,7 @@ fn wait_of(text: &str) -> Result<Duration, Problem> {
 }
 
 /// The members that an outcome is told by.
-fn told(position: Position, outcome: Option<&Outcome>) -> Value {
+pub(crate) fn told(position: Position, outcome: Option<&Outcome>) -> Value {
     let name = position.to_string();
     match outcome {
         None => json!({"position": name, "status": "accepted"}),
@@ -97,20 +97,7 @@ fn gone() -> Problem {
 impl State {
     /// The record at a position, if it is this tenant's mutation.
     async fn record_of(&self, position: Position, tenant: &Tenant) -> Result<Received, Problem> {
-        if position.generation != self.generation() || !self.is_issued(position).await? {
-            return Err(unknown());
-        }
-        let records = match self.log.read(position.partition, position.offset, 1).await {
-            Ok(records) => records,
-            Err(Error::Trimmed { .. }) => return Err(gone()),
-            Err(Error::BeyondEnd { .. }) => return Err(unknown()),
-            Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a record cannot be read");
-                return Err(Problem::new(Code::LogUnavailable, ""));
-            }
-        };
-        let record = records.into_iter().next().filter(|record| record.offset == position.offset);
-        let record = record.ok_or_else(unknown)?;
+        let record = self.record_at(position).await?;
         let key = record.raw.key.clone().and_then(|key| RecordKey::parse(key).ok());
         if key.is_none_or(|key| key.tenant() != tenant.as_str()) {
             return Err(unknown());
@@ -118,8 +105,24 @@ impl State {
         Ok(record)
     }
 
+    /// The record at a position, whatever it is.
+    pub(crate) async fn record_at(&self, position: Position) -> Result<Received, Problem> {
+        if position.generation != self.generation() || !self.is_issued(position).await? {
+            return Err(unknown());
+        }
+        match self.log.record(position.partition, position.offset).await {
+            Ok(record) => record.ok_or_else(unknown),
+            Err(Error::Trimmed { .. }) => Err(gone()),
+            Err(Error::BeyondEnd { .. }) => Err(unknown()),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a record cannot be read");
+                Err(Problem::new(Code::LogUnavailable, ""))
+            }
+        }
+    }
+
     /// What became of it; none: it is not applied yet.
-    async fn outcome_of(
+    pub(crate) async fn outcome_of(
         &self,
         position: Position,
         received: &Received,

@@ -1,8 +1,9 @@
-//! The ops listener: probes and metrics for everybody who can reach it, `/admin` only on loopback.
+//! The ops listener: probes, metrics and an empty page for everybody who can reach it, `/admin` on loopback or with a
+//! token.
 //!
 //! Invariant: `/livez` depends on nothing, and no shard that is down makes `/readyz` fail.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Instant};
 
 use axum::{
     Router,
@@ -15,9 +16,11 @@ use http::{HeaderValue, StatusCode, header};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 
 use crate::{
-    lag,
+    admin::{self, console, decisions::Decide, hot::HotKeys},
+    auth::Admission,
     problem::{Code, Problem},
     query::Query,
+    refreshes::Read,
     routes::{no_method, no_route},
     state::App,
 };
@@ -36,6 +39,17 @@ pub enum Health {
     Failed,
 }
 
+impl Health {
+    /// As it is told.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// One line of `/readyz?verbose`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -50,30 +64,71 @@ pub struct Check {
 /// Where further checks come from. Called at every probe: quick, and without waiting.
 pub type Checks = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
 
+/// What a process shows on its ops listener, whatever its role.
+#[derive(Clone)]
+pub struct Shown {
+    /// What it is, such as `api`.
+    pub role: &'static str,
+    /// Besides the api's own.
+    pub checks: Vec<Checks>,
+    /// Its metrics.
+    pub registry: Arc<Registry>,
+    /// When it was started.
+    pub started: Instant,
+    /// The keys that are written most; none: the process does not write.
+    pub hot: Option<HotKeys>,
+    /// Makes operators' decisions; none: the process does not hold the control topic.
+    pub decide: Option<Decide>,
+}
+
+impl Shown {
+    /// Of a process that starts now.
+    pub fn new(role: &'static str, checks: Vec<Checks>, registry: Registry) -> Self {
+        Self { role, checks, registry: Arc::new(registry), started: Instant::now(), hot: None, decide: None }
+    }
+
+    /// Of a process that writes.
+    #[must_use]
+    pub fn writing(self, hot: HotKeys) -> Self {
+        Self { hot: Some(hot), ..self }
+    }
+
+    /// Of a process that holds the control topic.
+    #[must_use]
+    pub fn deciding(self, decide: Decide) -> Self {
+        Self { decide: Some(decide), ..self }
+    }
+}
+
 /// What the ops routes need.
 #[derive(Clone)]
 pub(crate) struct Ops {
-    pub(crate) app: App,
-    pub(crate) checks: Vec<Checks>,
-    pub(crate) registry: Arc<Registry>,
+    /// None: the process has no api.
+    pub(crate) app: Option<App>,
+    pub(crate) shown: Shown,
 }
 
-/// The routes. `admin`: whether the listener is one that only this machine reaches.
-pub(crate) fn routes(ops: Ops, admin: bool) -> Router {
-    let lag = if admin { routing::get(lag::get) } else { routing::get(forbidden) };
-    let lag = Router::new().route("/admin/lag", lag).with_state(Arc::clone(&ops.app));
+impl Ops {
+    /// Every check, as it is now.
+    pub(crate) fn checks(&self) -> Vec<Check> {
+        let mut checks = self.app.as_ref().map(own_checks).unwrap_or_default();
+        checks.extend(self.shown.checks.iter().flat_map(|check| check()));
+        checks
+    }
+}
+
+/// The routes; those of `/admin` for whom `admission` lets in.
+pub(crate) fn routes(ops: Ops, admission: &Admission) -> Router {
+    let admin = admin::routes(&ops, admission);
     Router::new()
         .route("/livez", routing::get(live))
         .route("/readyz", routing::get(ready))
         .route("/metrics", routing::get(metrics))
         .with_state(ops)
-        .merge(lag)
+        .merge(admin)
+        .merge(console::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-}
-
-async fn forbidden() -> Problem {
-    Problem::new(Code::Forbidden, "/admin is served on loopback only")
 }
 
 async fn live() -> Response {
@@ -82,9 +137,7 @@ async fn live() -> Response {
 
 async fn ready(Shared(ops): Shared<Ops>, request: Request) -> Result<Response, Problem> {
     let verbose = Query::of(request.uri(), &["verbose"])?.get("verbose").is_some();
-    let mut checks = own_checks(&ops.app);
-    checks.extend(ops.checks.iter().flat_map(|check| check()));
-    Ok(tell(&checks, verbose))
+    Ok(tell(&ops.checks(), verbose))
 }
 
 fn own_checks(app: &App) -> Vec<Check> {
@@ -93,20 +146,76 @@ fn own_checks(app: &App) -> Vec<Check> {
         health: if fails { Health::Failed } else { Health::Ok },
         detail: if fails { why.to_owned() } else { String::new() },
     };
+    let outcomes = Check { name: "outcomes".to_owned(), ..of_shards(app) };
+    // Reads go on, so it stays ready.
+    let backlog = match app.backlog_full() {
+        None => check("backlog", false, ""),
+        Some(why) => Check {
+            name: "backlog".to_owned(),
+            health: Health::Degraded,
+            detail: format!("backlog-full: nothing is accepted: {why}"),
+        },
+    };
     vec![
         check("serving", app.draining.is_cancelled(), "it is shutting down"),
-        check("log", app.has_diverged(), "log-diverged: the log issued an offset again"),
+        of_log(app),
+        of_clock(app),
+        outcomes,
+        backlog,
     ]
+}
+
+/// Brokers that do not answer leave it ready: reads go on. A producer that has died is replaced in a moment, or has to be
+/// looked at.
+fn of_log(app: &App) -> Check {
+    let (health, detail) = if app.has_diverged() {
+        (Health::Failed, "log-diverged: the log is not the one that was written before")
+    } else {
+        match app.log.shut() {
+            None => (Health::Ok, ""),
+            Some(shut) => (if shut.dead { Health::Failed } else { Health::Degraded }, shut.reason),
+        }
+    };
+    Check { name: "log".to_owned(), health, detail: detail.to_owned() }
+}
+
+/// Other writes go on.
+fn of_clock(app: &App) -> Check {
+    let (health, detail) = match app.clocks.count_apart() {
+        0 => (Health::Ok, String::new()),
+        count => {
+            (Health::Degraded, format!("clock-skew: {count} partitions' clocks are more than 10 minutes off"))
+        }
+    };
+    Check { name: "clock".to_owned(), health, detail }
+}
+
+/// At the start, and after outcomes were missed, calls wait for what only the shards can tell: the api is ready once
+/// every shard was read since then, or did not answer. One that is down must not keep the api from taking writes; its
+/// own calls wait for it alone.
+fn of_shards(app: &App) -> Check {
+    let named = |read: Read| {
+        let names = app.refreshes.of(read).into_iter().filter_map(|index| app.shards.get(index));
+        names.map(|shard| shard.name().to_owned()).collect::<Vec<_>>().join(", ")
+    };
+    let (open, unreachable) = (named(Read::Open), named(Read::Unreachable));
+    let (health, detail) = match (open.is_empty(), unreachable.is_empty()) {
+        (false, _) => (Health::Failed, format!("watermarks are being read: {open}")),
+        (true, false) => (Health::Degraded, format!("no answer: {unreachable}")),
+        (true, true) => (Health::Ok, String::new()),
+    };
+    Check { name: String::new(), health, detail }
 }
 
 fn tell(checks: &[Check], verbose: bool) -> Response {
     let failed = checks.iter().any(|check| check.health == Health::Failed);
     let mut lines = String::new();
     for check in checks.iter().filter(|check| verbose || check.health == Health::Failed) {
-        let (sign, word) = match check.health {
-            Health::Ok => ('+', "ok"),
-            Health::Degraded => ('~', "degraded"),
-            Health::Failed => ('-', "failed"),
+        let word = check.health.word();
+        let sign = match check.health {
+            Health::Ok => '+',
+            Health::Degraded => '~',
+            Health::Failed => '-',
         };
         let colon = if check.detail.is_empty() { "" } else { ": " };
         writeln!(lines, "[{sign}]{} {word}{colon}{}", check.name, check.detail)
@@ -118,7 +227,7 @@ fn tell(checks: &[Check], verbose: bool) -> Response {
 
 async fn metrics(Shared(ops): Shared<Ops>) -> Result<Response, Problem> {
     let mut exposition = String::new();
-    encode(&mut exposition, &ops.registry)
+    encode(&mut exposition, &ops.shown.registry)
         .map_err(|_| Problem::new(Code::Internal, "the metrics cannot be written"))?;
     let mut response = text(StatusCode::OK, exposition);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));

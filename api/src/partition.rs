@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use millpond_schemas::{Offset, Outcome, OutcomeRange, UnixMillis, limits::VALUE_BYTES_MAX};
 use tokio::sync::oneshot;
 
-use crate::{kept::Kept, recent::RecentWrites};
+use crate::{
+    kept::Kept,
+    recent::{Reached, RecentWrites},
+};
 
 /// A waiter's place: its offset, and which one at that offset.
 pub(crate) type Place = (Offset, u64);
@@ -41,6 +44,8 @@ pub(crate) struct Partition {
     committed: Offset,
     /// Time of the record at `committed`.
     committed_time: UnixMillis,
+    /// Highest offset that every replica is known to have; [`Offset::MAX`] where there are none.
+    everywhere: Offset,
     /// The next offset that may be issued, as far as this api knows. Invariant: above `committed`.
     end: Offset,
     /// When the first record that is not applied was appended; none: all are applied.
@@ -60,6 +65,7 @@ impl Partition {
         Self {
             committed: Offset::NONE,
             committed_time: UnixMillis::EPOCH,
+            everywhere: Offset::MAX,
             end: Offset(0),
             behind_since: None,
             value_bytes_max: VALUE_BYTES_MAX,
@@ -75,10 +81,24 @@ impl Partition {
     /// The log has a write of this key.
     pub(crate) fn acked(&mut self, key_hash: u64, offset: Offset, time: UnixMillis) {
         self.end = self.end.max(offset.next());
+        if offset > self.committed.min(self.everywhere) {
+            self.recent.wrote(key_hash, offset, time);
+        }
         if offset > self.committed {
-            self.recent.wrote(key_hash, offset);
             self.behind_since.get_or_insert(time);
         }
+    }
+
+    /// Every replica has come so far.
+    pub(crate) fn replicated(&mut self, everywhere: Offset) {
+        self.everywhere = everywhere;
+        self.forget_writes();
+    }
+
+    fn forget_writes(&mut self) {
+        let committed = self.committed;
+        let everywhere = self.everywhere.min(committed);
+        self.recent.reached(Reached { everywhere, committed, time: self.committed_time });
     }
 
     /// A range was received: its transaction is committed.
@@ -119,7 +139,7 @@ impl Partition {
             self.committed = to;
             self.committed_time = time;
             self.end = self.end.max(to.next());
-            self.recent.applied(to);
+            self.forget_writes();
             self.behind_since =
                 self.behind_since.filter(|_| to.next() < self.end).map(|since| since.max(time));
             let reached = self.applied.extract_if(..=(to, u64::MAX), |_, _| true);
@@ -195,6 +215,11 @@ impl Partition {
     /// The offset that shows this key's latest write through this api.
     pub(crate) fn wanted(&self, key_hash: u64) -> Offset {
         self.recent.wanted(key_hash)
+    }
+
+    /// The offset that shows every write through this api that some node may lack.
+    pub(crate) fn wanted_of_any(&self) -> Offset {
+        self.recent.wanted_of_any()
     }
 
     /// By how much, in ms, a state is behind the known end of the log; 0 when it has reached it.

@@ -1,124 +1,22 @@
-//! Every problem that a call can end with, in one table, and how it is told (RFC 9457).
+//! How a problem is told (RFC 9457). Which there are: [`codes`].
 //!
 //! Not here: deciding that there is one. Invariant: no text in a problem holds a byte that a user sent.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use millpond_schemas::{JsonInvalid, Position, Refusal, Rejected, Rejection};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use millpond_schemas::{JsonInvalid, Offset, Position, Refusal, Rejected, Rejection};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::headers::{KV_DUPLICATE, KV_POSITION};
 
-/// What a problem says about the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Nothing was to be logged.
-    None,
-    /// The caller's fault, certainly not on the log.
-    Refused,
-    /// Certainly not on the log.
-    NotAccepted,
-    /// It may be on the log.
-    Unknown,
-    /// On the log, and without effect.
-    Rejected,
-}
+mod codes;
+#[cfg(test)]
+mod page;
 
-impl Fate {
-    fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Refused => "refused",
-            Self::NotAccepted => "not-accepted",
-            Self::Unknown => "unknown",
-            Self::Rejected => "rejected",
-        }
-    }
-}
-
-macro_rules! problems {
-    ($($name:ident $status:ident $fate:ident $code:literal $title:literal;)+) => {
-        /// Which problem. The codes are stable.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Code { $($name,)+ }
-
-        impl Code {
-            #[cfg(test)]
-            pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// The stable code.
-            pub(crate) fn code(self) -> &'static str {
-                match self { $(Self::$name => $code,)+ }
-            }
-
-            /// Status of the answer.
-            pub(crate) fn status(self) -> StatusCode {
-                match self { $(Self::$name => StatusCode::$status,)+ }
-            }
-
-            /// What it says about the log, on a write.
-            pub(crate) fn fate(self) -> Fate {
-                match self { $(Self::$name => Fate::$fate,)+ }
-            }
-
-            fn title(self) -> &'static str {
-                match self { $(Self::$name => $title,)+ }
-            }
-        }
-    };
-}
-
-problems! {
-    KeyInvalid BAD_REQUEST Refused "key-invalid" "The key is not valid";
-    TenantInvalid BAD_REQUEST Refused "tenant-invalid" "The tenant is not valid";
-    UnknownField BAD_REQUEST Refused "unknown-field" "A field or parameter is unknown";
-    ConditionInvalid BAD_REQUEST Refused "condition-invalid" "A condition is not valid";
-    TtlInvalid BAD_REQUEST Refused "ttl-invalid" "The TTL or expiry is not valid";
-    IdempotencyKeyInvalid BAD_REQUEST Refused "idempotency-key-invalid" "The Idempotency-Key is not valid";
-    ContentTypeInvalid BAD_REQUEST Refused "content-type-invalid" "The content type is not valid";
-    PositionInvalid BAD_REQUEST Refused "position-invalid" "A position is not valid here";
-    ConsistencyInvalid BAD_REQUEST Refused "consistency-invalid" "The consistency is not valid";
-    WaitInvalid BAD_REQUEST Refused "wait-invalid" "The wait is not valid";
-    BodyInvalid BAD_REQUEST Refused "body-invalid" "The body is not valid";
-    BodyIncomplete BAD_REQUEST Refused "body-incomplete" "The body ended early";
-    BatchEmpty BAD_REQUEST Refused "batch-empty" "The batch holds no operation";
-    ValueNotText BAD_REQUEST Refused "value-invalid" "The value is not a string";
-    Forbidden FORBIDDEN None "forbidden" "Not allowed here";
-    NotFound NOT_FOUND Rejected "not-found" "The key does not exist";
-    RouteUnknown NOT_FOUND None "route-unknown" "There is nothing at this path";
-    PositionUnknown NOT_FOUND None "position-unknown" "No mutation has this position";
-    MethodNotAllowed METHOD_NOT_ALLOWED None "method-not-allowed" "The path does not take this method";
-    NotAcceptable NOT_ACCEPTABLE None "not-acceptable" "The answer has no format that the client accepts";
-    BodyTimeout REQUEST_TIMEOUT Refused "body-timeout" "The body came too slowly";
-    WrongType CONFLICT Rejected "wrong-type" "The value is not what the operation works on";
-    PatchTestFailed CONFLICT Rejected "patch-test-failed" "A test of the patch failed";
-    PatchPathMissing CONFLICT Rejected "patch-path-missing" "A path of the patch is not in the value";
-    IncrementOverflow CONFLICT Rejected "increment-overflow" "The sum leaves 64 bits";
-    ValueOutgrown CONFLICT Rejected "value-too-large" "The value would grow past the limit";
-    PositionGone GONE None "position-gone" "What became of this mutation is no longer kept";
-    ConditionFailed PRECONDITION_FAILED Rejected "condition-failed" "A condition did not hold";
-    ValueTooLarge PAYLOAD_TOO_LARGE Refused "value-too-large" "The value is too large";
-    BodyTooLarge PAYLOAD_TOO_LARGE Refused "body-too-large" "The body is too large";
-    BatchTooLarge PAYLOAD_TOO_LARGE Refused "batch-too-large" "The batch is too large";
-    UriTooLong URI_TOO_LONG Refused "uri-too-long" "The URI is too long";
-    MediaTypeUnsupported UNSUPPORTED_MEDIA_TYPE Refused "media-type-unsupported" "The content type is not taken here";
-    EncodingUnsupported UNSUPPORTED_MEDIA_TYPE Refused "encoding-unsupported" "The content encoding is not taken here";
-    ValueInvalid UNPROCESSABLE_ENTITY Refused "value-invalid" "The body could never apply";
-    IdempotencyConflict UNPROCESSABLE_ENTITY Rejected "idempotency-conflict" "The Idempotency-Key stands for another request";
-    DeadLettered UNPROCESSABLE_ENTITY Rejected "dead-lettered" "The mutation can never apply";
-    HeadersTooLarge REQUEST_HEADER_FIELDS_TOO_LARGE Refused "headers-too-large" "The headers are too large";
-    Internal INTERNAL_SERVER_ERROR None "internal" "The server failed";
-    LogBackpressure SERVICE_UNAVAILABLE NotAccepted "log-backpressure" "The log's queue is full";
-    LogUnavailable SERVICE_UNAVAILABLE NotAccepted "log-unavailable" "The log takes nothing just now";
-    LogDiverged SERVICE_UNAVAILABLE NotAccepted "log-diverged" "The log is not the one that was written before";
-    Overloaded SERVICE_UNAVAILABLE NotAccepted "overloaded" "Too many bodies are being read";
-    ShardUnavailable SERVICE_UNAVAILABLE None "shard-unavailable" "The shard does not answer";
-    OutcomeUnknown GATEWAY_TIMEOUT Unknown "outcome-unknown" "The mutation may be on the log, or not";
-    PositionNotReached GATEWAY_TIMEOUT None "position-not-reached" "The wanted position was not applied in time";
-}
+pub(crate) use codes::{Code, Fate};
 
 /// A problem on its way to the client.
 #[derive(Clone, Debug)]
@@ -230,15 +128,21 @@ impl Problem {
         self
     }
 
+    /// With its pointer, if it has one, below this one.
+    pub(crate) fn under(mut self, parent: impl fmt::Display) -> Self {
+        self.0.pointer = self.0.pointer.map(|pointer| format!("{parent}{pointer}"));
+        self
+    }
+
     /// With what certainly helps.
     pub(crate) fn hint(mut self, hint: &'static str) -> Self {
         self.0.hint = Some(hint);
         self
     }
 
-    /// With the position that it is about.
+    /// With the position that it is about; a copy that has applied nothing yet has none.
     pub(crate) fn of(mut self, position: Position) -> Self {
-        self.0.position = Some(position);
+        self.0.position = Some(position).filter(|position| position.offset > Offset::NONE);
         self
     }
 
@@ -259,6 +163,11 @@ impl Problem {
         self.header(KV_DUPLICATE.clone(), HeaderValue::from_static("true"))
     }
 
+    /// Whether it answers a repeat.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        self.0.headers.iter().any(|(name, _)| *name == KV_DUPLICATE)
+    }
+
     /// Which problem.
     pub(crate) fn code(&self) -> Code {
         self.0.code
@@ -267,17 +176,12 @@ impl Problem {
     /// Its members. `read`: the call could not have logged anything.
     pub(crate) fn told<'a>(&'a self, read: bool, request_id: Option<&'a str>) -> Told<'a> {
         let parts = &self.0;
-        let status = parts.code.status();
-        let retryable = matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-        );
         Told {
             title: parts.code.title(),
-            status: status.as_u16(),
+            status: parts.code.status().as_u16(),
             code: parts.code.code(),
             outcome: if read { Fate::None } else { parts.code.fate() }.word(),
-            retryable,
+            retryable: parts.code.retryable(),
             detail: &parts.detail,
             hint: parts.hint,
             limit: parts.limit,
@@ -298,7 +202,7 @@ impl Problem {
         if let Some(position) = self.0.position {
             headers.insert(KV_POSITION.clone(), crate::headers::of_display(position));
         }
-        if matches!(self.0.code.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        if self.0.code.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
     }

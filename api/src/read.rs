@@ -28,11 +28,13 @@ use crate::{
 };
 
 /// Longest that an eventual read waits to show what was written through this api.
-const OWN_WRITE_WAIT: Duration = Duration::from_millis(100);
+pub(crate) const OWN_WRITE_WAIT: Duration = Duration::from_millis(100);
 /// How often a waiting read looks into the shard, should nobody tell that its position is applied.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Pause before a node that lags is read again.
-const LAGGING_PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// First pause before nodes that all lag are read again; each next is twice as long.
+pub(crate) const LAGGING_PAUSE: Duration = Duration::from_millis(5);
+/// Longest such pause.
+pub(crate) const LAGGING_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// `GET` and `HEAD /kv/{key}`.
 pub(crate) async fn get(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
@@ -46,7 +48,7 @@ pub(crate) async fn get(Shared(app): Shared<App>, request: Request) -> Result<Re
     headers.insert(header::CONTENT_TYPE, content_type_header(&row.content_type));
     // The bytes are a user's: a browser must not guess that they are a page.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    *response.body_mut() = Body::from(row.value.unwrap_or_default());
+    *response.body_mut() = Body::from(app.answers.hold(row.value.unwrap_or_default())?);
     Ok(response)
 }
 
@@ -80,7 +82,8 @@ pub(crate) async fn find(app: &State, head: &http::request::Parts, root: &str) -
 }
 
 impl State {
-    async fn read(&self, called: &Called, consistency: &Consistency) -> Result<Found, Problem> {
+    /// Reads one key with the consistency that is asked for.
+    pub(crate) async fn read(&self, called: &Called, consistency: &Consistency) -> Result<Found, Problem> {
         let partition = called.partition;
         let (wanted, wait) = match consistency {
             Consistency::Eventual => {
@@ -92,9 +95,15 @@ impl State {
             }
         };
         let deadline = Instant::now() + wait;
+        let mut pause = LAGGING_PAUSE;
         loop {
             self.reached(partition, wanted, deadline.min(Instant::now() + LOOK_EVERY)).await;
-            let mut snapshot = self.read_key(partition, &called.key).await?;
+            let at_least = match consistency {
+                // What is not applied anywhere yet sends nobody to the primary.
+                Consistency::Eventual => wanted.min(self.partitions.of(partition).committed()),
+                Consistency::Session(_) | Consistency::Strong(_) => wanted,
+            };
+            let mut snapshot = self.read_key(partition, &called.key, at_least).await?;
             let freshness = snapshot.freshness;
             let reached = freshness.applied.offset >= wanted;
             if reached || Instant::now() >= deadline {
@@ -105,25 +114,28 @@ impl State {
                 let row = snapshot.rows.pop().flatten();
                 return Ok(Found { partition, row, freshness, staleness_ms });
             }
-            // A node that lags behind what is known to be applied is not asked in a hot loop.
-            sleep_until(deadline.min(Instant::now() + LAGGING_PAUSE)).await;
+            // Nodes that are all behind what is known to be applied are not asked in a hot loop.
+            sleep_until(deadline.min(Instant::now() + pause)).await;
+            pause = LAGGING_PAUSE_MAX.min(pause * 2);
         }
     }
 
     /// Waits until a watermark is known to have reached `wanted`, or `until`.
-    async fn reached(&self, partition: PartitionId, wanted: Offset, until: Instant) {
+    pub(crate) async fn reached(&self, partition: PartitionId, wanted: Offset, until: Instant) {
         if let Some(mut waiter) = self.partitions.await_applied(partition, wanted) {
             let _late = timeout_at(until, waiter.told()).await;
         }
     }
 
-    fn staleness_ms(&self, freshness: &Freshness) -> u64 {
+    /// By how much, in ms, a state is behind the known end of the log.
+    pub(crate) fn staleness_ms(&self, freshness: &Freshness) -> u64 {
         let partition = self.partitions.of(freshness.applied.partition);
         partition.staleness_ms(freshness.applied.offset, freshness.time, self.now())
     }
 }
 
-fn not_reached(wanted: Offset, applied: Position) -> Problem {
+/// A state that is older than what the call wants.
+pub(crate) fn not_reached(wanted: Offset, applied: Position) -> Problem {
     Problem::new(Code::PositionNotReached, "the shard is behind").of(applied).lag(wanted.0 - applied.offset.0)
 }
 

@@ -1,59 +1,103 @@
-//! Which keys were written through this api and may not be applied yet: `curl PUT; curl GET` shows what was put.
+//! Which keys were written through this api and may not be on every node yet: `curl PUT; curl GET` shows what was put.
 //!
-//! Invariant: for a key whose write is above the watermark, the answer is never below that write's offset.
+//! Invariant: for a key whose write some node may lack, the answer is never below that write's offset, until the write
+//! has been on the primary for [`MEMORY_MS`].
 
 use std::collections::{HashMap, VecDeque};
 
-use millpond_schemas::Offset;
+use millpond_schemas::{Offset, UnixMillis};
 
 /// Most writes of one partition that are remembered one by one.
 pub(crate) const RECENT_WRITES_MAX: usize = 4096;
+/// How long, by the log's clock, a write is remembered that the primary has and some replica has not: what was
+/// written before that was not written a moment ago. Longer: behind a replica that stands still, more reads of the
+/// primary.
+const MEMORY_MS: u64 = 10_000;
 
 /// Recent writes of one partition, by hash of their key.
 #[derive(Debug)]
 pub(crate) struct RecentWrites {
     by_key: HashMap<u64, Offset>,
-    in_order: VecDeque<(Offset, u64)>,
+    in_order: VecDeque<Write>,
     /// Highest write that was forgotten for lack of room.
-    evicted: Offset,
+    evicted: Option<Write>,
+    /// Highest write.
+    latest: Offset,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    offset: Offset,
+    time: UnixMillis,
+    key_hash: u64,
+}
+
+/// What nodes have of a partition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    /// All of them.
+    pub(crate) everywhere: Offset,
+    /// The primary.
+    pub(crate) committed: Offset,
+    /// Time of the record there.
+    pub(crate) time: UnixMillis,
+}
+
+impl Reached {
+    /// Whether a write need not be looked for any more.
+    fn covers(&self, write: &Write) -> bool {
+        let is_old = write.offset <= self.committed && self.time.ms_since(write.time) > MEMORY_MS;
+        write.offset <= self.everywhere || is_old
+    }
 }
 
 impl RecentWrites {
     pub(crate) fn new() -> Self {
-        Self { by_key: HashMap::new(), in_order: VecDeque::new(), evicted: Offset::NONE }
+        Self { by_key: HashMap::new(), in_order: VecDeque::new(), evicted: None, latest: Offset::NONE }
     }
 
     /// Remembers that a key was written.
-    pub(crate) fn wrote(&mut self, key_hash: u64, offset: Offset) {
+    pub(crate) fn wrote(&mut self, key_hash: u64, offset: Offset, time: UnixMillis) {
         if self.in_order.len() >= RECENT_WRITES_MAX
-            && let Some((oldest, hash)) = self.in_order.pop_front()
+            && let Some(oldest) = self.in_order.pop_front()
         {
-            self.evicted = self.evicted.max(oldest);
-            self.forget(oldest, hash);
+            if self.evicted.is_none_or(|evicted| evicted.offset < oldest.offset) {
+                self.evicted = Some(oldest);
+            }
+            self.forget(oldest);
         }
         let latest = self.by_key.entry(key_hash).or_insert(offset);
         *latest = offset.max(*latest);
-        self.in_order.push_back((offset, key_hash));
+        self.in_order.push_back(Write { offset, time, key_hash });
+        self.latest = self.latest.max(offset);
     }
 
-    /// Forgets what is applied.
-    pub(crate) fn applied(&mut self, to: Offset) {
-        while let Some((offset, hash)) = self.in_order.front().copied()
-            && offset <= to
+    /// Forgets what nodes have.
+    pub(crate) fn reached(&mut self, reached: Reached) {
+        while let Some(write) = self.in_order.front().copied()
+            && reached.covers(&write)
         {
             self.in_order.pop_front();
-            self.forget(offset, hash);
+            self.forget(write);
         }
+        self.evicted = self.evicted.filter(|evicted| !reached.covers(evicted));
     }
 
     /// The offset that a read of this key has to have applied.
     pub(crate) fn wanted(&self, key_hash: u64) -> Offset {
-        self.by_key.get(&key_hash).copied().unwrap_or(self.evicted)
+        let evicted = || self.evicted.map_or(Offset::NONE, |evicted| evicted.offset);
+        self.by_key.get(&key_hash).copied().unwrap_or_else(evicted)
     }
 
-    fn forget(&mut self, offset: Offset, hash: u64) {
-        if self.by_key.get(&hash) == Some(&offset) {
-            self.by_key.remove(&hash);
+    /// The offset that a read of any keys has to have applied.
+    pub(crate) fn wanted_of_any(&self) -> Offset {
+        let evicted = self.evicted.map_or(Offset::NONE, |evicted| evicted.offset);
+        if self.in_order.is_empty() { evicted } else { self.latest }
+    }
+
+    fn forget(&mut self, write: Write) {
+        if self.by_key.get(&write.key_hash) == Some(&write.offset) {
+            self.by_key.remove(&write.key_hash);
         }
     }
 }
@@ -64,21 +108,51 @@ mod tests {
 
     use super::*;
 
+    const T0: UnixMillis = UnixMillis(1_000_000);
+
+    fn everywhere(to: i64) -> Reached {
+        Reached { everywhere: Offset(to), committed: Offset(to), time: T0 }
+    }
+
     #[test]
-    fn the_latest_write_of_a_key_is_wanted_until_it_is_applied() {
+    fn the_latest_write_of_a_key_is_wanted_until_every_node_has_it() {
         let mut recent = RecentWrites::new();
-        recent.wrote(1, Offset(10));
-        recent.wrote(2, Offset(11));
-        recent.wrote(1, Offset(12));
+        recent.wrote(1, Offset(10), T0);
+        recent.wrote(2, Offset(11), T0);
+        recent.wrote(1, Offset(12), T0);
         assert_eq!(
             (recent.wanted(1), recent.wanted(2), recent.wanted(3)),
             (Offset(12), Offset(11), Offset::NONE)
         );
-        recent.applied(Offset(11));
+        recent.reached(Reached { everywhere: Offset(10), committed: Offset(12), time: T0 });
+        assert_eq!((recent.wanted(1), recent.wanted(2)), (Offset(12), Offset(11)));
+        recent.reached(everywhere(11));
         assert_eq!((recent.wanted(1), recent.wanted(2)), (Offset(12), Offset::NONE));
-        recent.applied(Offset(12));
-        assert_eq!(recent.wanted(1), Offset::NONE);
+        assert_eq!(recent.wanted_of_any(), Offset(12));
+        recent.reached(everywhere(12));
+        assert_eq!((recent.wanted(1), recent.wanted_of_any()), (Offset::NONE, Offset::NONE));
         assert!(recent.by_key.is_empty() && recent.in_order.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_stands_still_is_not_remembered_for_ever() {
+        let mut recent = RecentWrites::new();
+        (0..5000).for_each(|offset| recent.wrote(7, Offset(offset), T0));
+        let reached = |committed: i64, ms: u64| Reached {
+            everywhere: Offset::NONE,
+            committed: Offset(committed),
+            time: T0.plus_ms(ms),
+        };
+        recent.reached(reached(6000, MEMORY_MS));
+        assert_eq!((recent.wanted(7), recent.wanted(8)), (Offset(4999), Offset(903)));
+        recent.reached(reached(4998, MEMORY_MS + 1));
+        assert_eq!(
+            (recent.wanted(7), recent.wanted(8)),
+            (Offset(4999), Offset::NONE),
+            "the primary lacks one"
+        );
+        recent.reached(reached(4999, MEMORY_MS + 1));
+        assert_eq!(recent.wanted(7), Offset::NONE);
     }
 
     proptest! {
@@ -89,15 +163,16 @@ mod tests {
         ) {
             let mut recent = RecentWrites::new();
             for (offset, key) in (0..).zip(&keys) {
-                recent.wrote(*key, Offset(offset));
+                recent.wrote(*key, Offset(offset), T0);
                 if offset == applied {
-                    recent.applied(Offset(applied));
+                    recent.reached(everywhere(applied));
                 }
             }
             prop_assert!(recent.in_order.len() <= RECENT_WRITES_MAX);
             prop_assert!(recent.by_key.len() <= recent.in_order.len());
             for (offset, key) in (0..).zip(&keys).filter(|(offset, _)| *offset > applied) {
                 prop_assert!(recent.wanted(*key) >= Offset(offset));
+                prop_assert!(recent.wanted_of_any() >= Offset(offset));
             }
         }
     }

@@ -3,13 +3,19 @@
 //! Keys are read from the raw path by the handlers; the router only tells the roots apart. Invariant: sub-resources
 //! have roots of their own, so every key can be reached, whatever it holds.
 
-use axum::{Router, routing};
-use http::Uri;
+use std::sync::Arc;
+
+use axum::{
+    Router, middleware,
+    response::{IntoResponse, Response},
+    routing,
+};
+use http::{Method, StatusCode, Uri};
 
 use crate::{
-    batch, meta, mutations,
+    auth, batch, fixed, meta, mutations,
     problem::{Code, Problem},
-    read,
+    queries, read,
     state::App,
     ttl, version, write,
 };
@@ -17,7 +23,11 @@ use crate::{
 /// The routes of the api.
 pub(crate) fn api(app: App) -> Router {
     let kv = routing::get(read::get).put(write::put).delete(write::delete).patch(write::patch);
-    Router::new()
+    // A key like any other, but for POST.
+    let query = kv.clone().post(queries::post);
+    let routes = Router::new()
+        .route("/kv", routing::any(queries::kv))
+        .route("/kv/query", query)
         .route("/kv/{*key}", kv)
         .route("/kv/", routing::any(no_key))
         .route("/meta/{*key}", routing::get(meta::get))
@@ -27,14 +37,27 @@ pub(crate) fn api(app: App) -> Router {
         .route("/mutations/{position}", routing::get(mutations::get))
         .route("/batch", routing::post(batch::post))
         .route("/version", routing::get(version::get))
+        .route("/openapi.json", routing::get(fixed::document))
+        .route("/docs", routing::get(fixed::page))
+        .route("/schemas", routing::get(fixed::schemas))
+        .route("/schemas/mutation.proto", routing::get(fixed::mutation_proto))
+        .route("/schemas/outcome.proto", routing::get(fixed::outcome_proto))
         .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .with_state(app)
+        .method_not_allowed_fallback(no_method);
+    let routes = match &app.auth {
+        None => routes,
+        // Around the fallbacks too: without a token nobody learns what there is.
+        Some(_) => routes.layer(middleware::from_fn_with_state(Arc::clone(&app), auth::require)),
+    };
+    routes.with_state(app)
 }
 
 /// A path's route, as metrics name it.
 pub(crate) fn label(uri: &Uri) -> &'static str {
     let path = uri.path();
+    if path == "/kv/query" {
+        return "/kv/query";
+    }
     let roots = [
         ("/kv/", "/kv/{key}"),
         ("/meta/", "/meta/{key}"),
@@ -45,8 +68,12 @@ pub(crate) fn label(uri: &Uri) -> &'static str {
         return label;
     }
     match path {
+        "/kv" => "/kv",
         "/batch" => "/batch",
         "/version" => "/version",
+        "/openapi.json" => "/openapi.json",
+        "/docs" => "/docs",
+        "/schemas" | "/schemas/mutation.proto" | "/schemas/outcome.proto" => "/schemas",
         _ => "other",
     }
 }
@@ -55,10 +82,18 @@ async fn no_key() -> Problem {
     Problem::new(Code::KeyInvalid, "a key is 1 to 1024 bytes; this one has 0")
 }
 
-pub(crate) async fn no_route() -> Problem {
-    Problem::new(Code::RouteUnknown, "")
+/// `OPTIONS *` asks about the server as a whole.
+pub(crate) async fn no_route(method: Method, uri: Uri) -> Response {
+    if method == Method::OPTIONS && uri.path() == "*" {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::new(Code::RouteUnknown, "").into_response()
 }
 
-pub(crate) async fn no_method() -> Problem {
-    Problem::new(Code::MethodNotAllowed, "")
+/// The router adds what it allows.
+pub(crate) async fn no_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::new(Code::MethodNotAllowed, "").into_response()
 }

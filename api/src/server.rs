@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection, front::Front, timed::Timeouts};
+use crate::{connection, front::Front, phase::Timeouts};
 
 /// Pause after the system refused to accept: most often there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -12,16 +12,26 @@ use std::{
 
 use millpond_log::{Clock, Log};
 use millpond_schemas::{Generation, Offset, OutcomeRange, PartitionId, RecordKey, Topology, UnixMillis};
-use millpond_shard::{Error, Outcomes, Shard, Snapshot};
-use tokio::{sync::watch, time::timeout};
+use millpond_shard::{Error, Outcomes, Router, Snapshot, Want};
+use millpond_trace::Tracer;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    auth::Auth,
+    backlog::Backlog,
     body::Budget,
+    calling,
+    clocks::Clocks,
     metrics::Metrics,
     partitions::Partitions,
     problem::{Code, Problem},
+    queries::{CursorKey, Pages},
+    refreshes::Refreshes,
 };
 
 /// Shared by every handler.
@@ -33,15 +43,29 @@ pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) log: Log,
     pub(crate) topology: watch::Receiver<Arc<Topology>>,
-    pub(crate) shards: Vec<Shard>,
+    pub(crate) shards: Vec<Router>,
+    /// Which of them were read since outcomes are heard without a hole.
+    pub(crate) refreshes: Refreshes,
     pub(crate) clock: Clock,
+    pub(crate) clocks: Clocks,
+    pub(crate) tracer: Tracer,
+    /// None: everybody may call, as any tenant.
+    pub(crate) auth: Option<Arc<Auth>>,
     pub(crate) partitions: Arc<Partitions>,
     pub(crate) metrics: Metrics,
     pub(crate) bodies: Budget,
+    /// What queries hold of what they answer.
+    pub(crate) pages: Pages,
+    /// What values hold that are being sent.
+    pub(crate) answers: Pages,
+    /// Seals the cursors of queries.
+    pub(crate) cursor_key: CursorKey,
     /// The api takes no new connections; what waits should end soon.
     pub(crate) draining: CancellationToken,
     /// An ack did not rise: the log is another one, or lost its tail.
     pub(crate) diverged: AtomicBool,
+    /// What shards have yet to apply.
+    pub(crate) backlog: Backlog,
 }
 
 impl State {
@@ -73,44 +97,50 @@ impl State {
 
     /// Whether the log is known to be another one.
     pub(crate) fn has_diverged(&self) -> bool {
-        self.diverged.load(Ordering::Relaxed)
+        self.diverged.load(Ordering::Relaxed) || self.log.is_remade()
     }
 
-    /// The shard that serves a partition, with its name.
-    pub(crate) fn shard_of(&self, partition: PartitionId) -> Result<(&Shard, String), Problem> {
-        let topology = self.topology.borrow();
-        let index = topology.shard_of(partition);
-        let found = index.and_then(|index| Some((self.shards.get(index)?, topology.shards.get(index)?)));
-        let (shard, named) = found.ok_or_else(unavailable)?;
-        Ok((shard, named.name.clone()))
-    }
-
-    fn shard(&self, partition: PartitionId) -> Result<&Shard, Problem> {
+    /// The shard that serves a partition.
+    pub(crate) fn shard_of(&self, partition: PartitionId) -> Result<&Router, Problem> {
         let index = self.topology.borrow().shard_of(partition);
         index.and_then(|index| self.shards.get(index)).ok_or_else(unavailable)
     }
 
-    /// Reads one key. What it was read at is remembered.
+    /// Tells each partition whether replicas may be behind what the primary has.
+    pub(crate) fn note_replicas(&self) {
+        for partition in self.partitions.ids() {
+            if let Ok(shard) = self.shard_of(partition) {
+                self.partitions.of(partition).replicated(shard.everywhere(partition));
+            }
+        }
+    }
+
+    /// Reads one key, from a node that has applied `at_least`, or else from the freshest. What it was read at is
+    /// remembered.
     pub(crate) async fn read_key(
         &self,
         partition: PartitionId,
         key: &RecordKey,
+        at_least: Offset,
     ) -> Result<Snapshot, Problem> {
-        let call = self.shard(partition)?.read(partition, vec![key.clone()]);
-        let snapshot = within(self.config.shard_deadline, call).await?;
+        let want = Want { at_least, deadline: Instant::now() + self.config.shard_deadline };
+        let read = self.shard_of(partition)?.read(partition, vec![key.clone()], want).await;
+        let snapshot = read.map_err(|error| of_shard(&error))?;
         let freshness = &snapshot.freshness;
         self.partitions.read_watermark(partition, freshness.applied.offset, freshness.time);
         Ok(snapshot)
     }
 
-    /// Reads the kept outcomes of `from..=to`.
+    /// Reads the kept outcomes of `from..=to` from the primary: a replica may not have them yet.
     pub(crate) async fn read_outcomes(
         &self,
         partition: PartitionId,
         (from, to): (Offset, Offset),
         deadline: Duration,
     ) -> Result<Outcomes, Problem> {
-        let outcomes = within(deadline, self.shard(partition)?.outcomes(partition, from, to)).await?;
+        let primary = self.shard_of(partition)?.primary();
+        self.metrics.outcome_reads.inc();
+        let outcomes = within(deadline, primary.outcomes(partition, from, to)).await?;
         let freshness = &outcomes.freshness;
         self.partitions.read_watermark(partition, freshness.applied.offset, freshness.time);
         let covered = to.min(freshness.applied.offset);
@@ -141,14 +171,23 @@ async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T, Erro
     }
 }
 
-fn of_shard(error: &Error) -> Problem {
+/// What a call is told of a shard's error, which is logged.
+pub(crate) fn of_shard(error: &Error) -> Problem {
     match error {
         Error::Unavailable { .. } | Error::Fenced { .. } => {
-            tracing::debug!(error = error as &dyn std::error::Error, "a shard does not answer");
+            tracing::debug!(
+                request_id = calling::request_id(),
+                error = error as &dyn std::error::Error,
+                "a shard does not answer"
+            );
             unavailable()
         }
         Error::Corrupt { .. } | Error::Schema { .. } | Error::Refused { .. } | Error::RowAhead { .. } => {
-            tracing::error!(error = error as &dyn std::error::Error, "a shard cannot be read");
+            tracing::error!(
+                request_id = calling::request_id(),
+                error = error as &dyn std::error::Error,
+                "a shard cannot be read"
+            );
             Problem::new(Code::Internal, "the shard cannot be read")
         }
     }

@@ -48,6 +48,13 @@ pub(crate) fn watched(request: Request<Incoming>) -> (Request<Watched>, Left) {
     (request.map(|body| Watched { body: Some(body).filter(|body| !body.is_end_stream()), slot }), left)
 }
 
+/// Leaves a request's body to itself at once. In HTTP/2 what nobody reads would lie in memory until the call ends.
+pub(crate) fn without_body(request: Request<Incoming>) -> (Request<Watched>, Left) {
+    let slot = Slot::default();
+    let left = Left { slot: Arc::clone(&slot), held_back: false };
+    (request.map(|_body| Watched { body: None, slot }), left)
+}
+
 impl Left {
     /// Whether nothing is left, or it came at once. To be called when the call has ended.
     pub(crate) async fn drained(self) -> bool {

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp, civil};
 use millpond_schemas::{UnixMillis, limits::EXPIRES_AT_MS_MAX};
 
 /// `2026-01-31T12:00:00.000Z`. Moments outside the years 0 to 9999 are clamped to them.
-pub(crate) fn rfc3339(at: UnixMillis) -> String {
+pub fn rfc3339(at: UnixMillis) -> String {
     let ms = at.0.clamp(0, EXPIRES_AT_MS_MAX);
     let epoch = civil::date(1970, 1, 1).at(0, 0, 0, 0);
     let moment = epoch.checked_add(SignedDuration::from_millis(ms)).expect("it lies before the year 10000");
@@ -17,7 +17,7 @@ pub(crate) fn rfc3339(at: UnixMillis) -> String {
 }
 
 /// Reads an RFC 3339 moment with any offset; none when it is none, or finer than a millisecond.
-pub(crate) fn parse(text: &str) -> Option<UnixMillis> {
+pub fn parse(text: &str) -> Option<UnixMillis> {
     // What the library reads beyond RFC 3339 is not taken: annotations, other separators, a missing time.
     let strict =
         text.is_ascii() && !text.contains('[') && matches!(text.as_bytes().get(10), Some(b'T' | b't'));

@@ -6,94 +6,22 @@
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
-    },
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
 
-/// How long a client may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timeouts {
-    /// For a request's head, from its first byte; for the first one, from the start.
-    pub(crate) head: Duration,
-    /// Between requests.
-    pub(crate) idle: Duration,
-    /// For taking any byte of an answer.
-    pub(crate) send: Duration,
-}
+use crate::{
+    frames::Frames,
+    phase::{Phase, Timeouts},
+};
 
-/// Between requests, or inside one, and since when.
-#[derive(Clone, Debug)]
-pub(crate) struct Phase(Arc<Inside>);
-
-#[derive(Debug)]
-struct Inside {
-    phase: AtomicU8,
-    /// Milliseconds from `start` to the phase's beginning, or to the last byte that was sent in it.
-    since_ms: AtomicU64,
-    start: Instant,
-}
-
-const HEAD: u8 = 0;
-const IDLE: u8 = 1;
-const BUSY: u8 = 2;
-
-impl Phase {
-    /// A new connection: a head is awaited.
-    pub(crate) fn new() -> Self {
-        let (phase, since_ms) = (AtomicU8::new(HEAD), AtomicU64::new(0));
-        Self(Arc::new(Inside { phase, since_ms, start: Instant::now() }))
-    }
-
-    /// A call begins; it ends when the guard is dropped.
-    pub(crate) fn busy(&self) -> Busy {
-        self.enter(BUSY);
-        Busy(self.clone())
-    }
-
-    fn is(&self, phase: u8) -> bool {
-        self.0.phase.load(Ordering::Relaxed) == phase
-    }
-
-    fn enter(&self, phase: u8) {
-        self.touch();
-        self.0.phase.store(phase, Ordering::Relaxed);
-    }
-
-    /// Counts from now on.
-    fn touch(&self) {
-        let ms = u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.since_ms.store(ms, Ordering::Relaxed);
-    }
-
-    /// When the client is too late; none while it is the server's turn.
-    fn deadline(&self, timeouts: Timeouts) -> Option<Instant> {
-        let time = match self.0.phase.load(Ordering::Relaxed) {
-            HEAD => timeouts.head,
-            IDLE => timeouts.idle,
-            _ => return None,
-        };
-        Some(self.0.start + Duration::from_millis(self.0.since_ms.load(Ordering::Relaxed)) + time)
-    }
-}
-
-/// A call at work.
-#[derive(Debug)]
-pub(crate) struct Busy(Phase);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.enter(IDLE);
-    }
-}
+/// Most bytes of an answer of hyper's own that are kept: such a head is shorter.
+const OWN_BYTES_MAX: usize = 512;
 
 /// The socket.
 #[derive(Debug)]
@@ -103,12 +31,50 @@ pub(crate) struct Timed<S> {
     phase: Phase,
     reading: Pin<Box<Sleep>>,
     sending: Option<Pin<Box<Sleep>>>,
+    /// Read already, to tell which HTTP it is.
+    before: Bytes,
+    /// HTTP/2: since when a head is incomplete.
+    head: Option<(Frames, Option<Instant>)>,
+    /// What hyper wanted to answer to a head that it cannot read.
+    own: Vec<u8>,
 }
 
 impl<S> Timed<S> {
     pub(crate) fn new(inner: S, timeouts: Timeouts, phase: Phase) -> Self {
         let reading = Box::pin(sleep_until(Instant::now() + timeouts.head));
-        Self { inner, timeouts, phase, reading, sending: None }
+        Self {
+            inner,
+            timeouts,
+            phase,
+            reading,
+            sending: None,
+            before: Bytes::new(),
+            head: None,
+            own: Vec::new(),
+        }
+    }
+
+    /// These bytes are read again.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        self.before = bytes;
+    }
+
+    /// The bytes are frames from here on.
+    pub(crate) fn is_http2(&mut self) {
+        self.phase.is_http2();
+        self.head = Some((Frames::new(), None));
+    }
+
+    /// How long a client may take.
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// Takes what hyper wanted to answer to a head that it cannot read. Empty: there was none.
+    pub(crate) fn take_own(&mut self) -> Vec<u8> {
+        // What comes from now on is to be sent.
+        drop(self.phase.busy());
+        std::mem::take(&mut self.own)
     }
 
     /// The socket itself.
@@ -116,12 +82,35 @@ impl<S> Timed<S> {
         self.inner
     }
 
+    /// Keeps what answers no call: hyper's answer to a head that it cannot read has no body and no request id.
+    fn kept(&mut self, bytes: &[u8]) {
+        let left = OWN_BYTES_MAX.saturating_sub(self.own.len()).min(bytes.len());
+        self.own.extend_from_slice(bytes.get(..left).unwrap_or_default());
+    }
+
+    /// When the client is too late; none while it is the server's turn.
+    fn deadline(&self) -> Option<Instant> {
+        let incomplete = self.head.as_ref().and_then(|(_, since)| *since);
+        let head = incomplete.map(|since| since + self.timeouts.head);
+        head.into_iter().chain(self.phase.deadline(self.timeouts)).min()
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        self.phase.received();
+        if let Some((frames, since)) = &mut self.head {
+            if frames.follow(bytes) {
+                *since = None;
+            }
+            *since = frames.is_incomplete().then(|| since.unwrap_or_else(Instant::now));
+        }
+    }
+
     /// No byte came: is it too late for one?
     ///
     /// hyper does not read again after an answer, so the timer runs on while a call is at work, and is set anew when
     /// it ends too early; most often it never ends at all.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        if let Some(deadline) = self.phase.deadline(self.timeouts)
+        if let Some(deadline) = self.deadline()
             && deadline < self.reading.deadline()
         {
             self.reading.as_mut().reset(deadline);
@@ -129,7 +118,7 @@ impl<S> Timed<S> {
         loop {
             ready!(self.reading.as_mut().poll(context));
             let now = Instant::now();
-            match self.phase.deadline(self.timeouts) {
+            match self.deadline() {
                 Some(deadline) if deadline <= now => return Poll::Ready(io::ErrorKind::TimedOut.into()),
                 Some(deadline) => self.reading.as_mut().reset(deadline),
                 None => self.reading.as_mut().reset(now + self.timeouts.idle),
@@ -149,10 +138,7 @@ impl<S> Timed<S> {
             return self.poll_stalled(context).map(Err);
         }
         self.sending = None;
-        if self.phase.is(IDLE) {
-            // A long answer that is being taken is not idling.
-            self.phase.touch();
-        }
+        self.phase.sent();
         sent
     }
 }
@@ -163,14 +149,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
-        if read.is_pending() {
+        let filled = buffer.filled().len();
+        if !self.before.is_empty() {
+            let taken = self.before.len().min(buffer.remaining());
+            buffer.put_slice(&self.before.split_to(taken));
+        } else if Pin::new(&mut self.inner).poll_read(context, buffer)?.is_pending() {
             return self.poll_late(context).map(Err);
         }
-        if self.phase.is(IDLE) {
-            self.phase.enter(HEAD);
-        }
-        read
+        self.received(buffer.filled().get(filled..).unwrap_or_default());
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -180,6 +167,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.phase.owes_nothing() {
+            self.kept(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let sent = Pin::new(&mut self.inner).poll_write(context, bytes);
         self.sent(context, sent)
     }
@@ -189,6 +180,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.phase.owes_nothing() {
+            for piece in pieces {
+                self.kept(piece);
+            }
+            return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
+        }
         let sent = Pin::new(&mut self.inner).poll_write_vectored(context, pieces);
         self.sent(context, sent)
     }
@@ -198,7 +195,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
+        self.phase.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -208,6 +207,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -296,9 +297,66 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_takes_is_given_up() {
         let (_client, server) = duplex(4);
-        let mut timed = Timed::new(server, TIMEOUTS, Phase::new());
+        let phase = Phase::new();
+        let _busy = phase.busy();
+        let mut timed = Timed::new(server, TIMEOUTS, phase);
         let started = Instant::now();
         let error = timed.write_all(b"more than fits").await.unwrap_err();
         assert_eq!((error.kind(), started.elapsed().as_secs()), (io::ErrorKind::TimedOut, 20));
+    }
+
+    #[tokio::test]
+    async fn what_answers_no_call_is_kept_back_and_what_answers_one_is_sent() {
+        let (mut client, server) = duplex(64);
+        let phase = Phase::new();
+        let mut timed = Timed::new(server, TIMEOUTS, phase.clone());
+        let busy = phase.busy();
+        timed.write_all(b"answer").await.unwrap();
+        drop(busy);
+        timed.write_all(b", its rest").await.unwrap();
+        timed.flush().await.unwrap();
+        timed.write_all(b"own").await.unwrap();
+        assert_eq!(timed.take_own(), b"own");
+        timed.write_all(b".").await.unwrap();
+        drop(timed);
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, "answer, its rest.");
+    }
+
+    #[tokio::test]
+    async fn what_was_put_back_comes_first() {
+        let (mut client, server) = duplex(64);
+        client.write_all(b"def").await.unwrap();
+        drop(client);
+        let mut timed = Timed::new(server, TIMEOUTS, Phase::new());
+        timed.put_back(Bytes::from_static(b"abc"));
+        let mut received = String::new();
+        timed.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, "abcdef");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_in_frames_has_five_seconds_and_whole_frames_win_no_time_from_idling() {
+        let (mut client, server) = duplex(64);
+        let phase = Phase::new();
+        let mut timed = Timed::new(server, TIMEOUTS, phase.clone());
+        timed.is_http2();
+        client.write_all(crate::frames::PREFACE).await.unwrap();
+        let mut buffer = [0; 64];
+        assert_eq!(timed.read(&mut buffer).await.unwrap(), 24);
+        let hour = Duration::from_hours(1);
+        assert!(
+            tokio::time::timeout(hour, timed.read(&mut buffer)).await.is_err(),
+            "it is told to go away elsewhere"
+        );
+        client.write_all(&[0, 0, 100, 1]).await.unwrap();
+        assert_eq!(timed.read(&mut buffer).await.unwrap(), 4);
+        let started = Instant::now();
+        client.write_all(&[4, 0, 0, 0, 1, b'x']).await.unwrap();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(timed.read(&mut buffer).await.unwrap(), 6);
+        assert_eq!(timed.read(&mut buffer).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed().as_secs(), 5);
     }
 }

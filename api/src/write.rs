@@ -13,6 +13,7 @@ use millpond_schemas::{CONTENT_TYPE_DEFAULT, Mutation, Op, limits::CONTENT_TYPE_
 use tokio::time::Instant;
 
 use crate::{
+    Config,
     answer::{Answer, Asked},
     body::{self, Limit},
     call::{self, Called},
@@ -103,7 +104,7 @@ impl Checked {
 pub(crate) async fn write(app: &State, asking: Asking) -> Result<Response, Problem> {
     let Asking { mutation, preference } = asking;
     let asked = Asked::of(&mutation);
-    let wait = wait_of(&mutation, preference, app.config.write_wait);
+    let wait = wait_of(&mutation, preference, &app.config);
     let sent = app.send(std::slice::from_ref(&mutation))?;
     // From here on the log's queue owns the record: a client that goes away takes nothing back.
     drop(mutation);
@@ -124,12 +125,14 @@ pub(crate) async fn write(app: &State, asking: Asking) -> Result<Response, Probl
 }
 
 /// How long a write waits for its outcome; none: not at all.
-fn wait_of(mutation: &Mutation, preference: Option<Preference>, default: Duration) -> Option<Duration> {
+fn wait_of(mutation: &Mutation, preference: Option<Preference>, config: &Config) -> Option<Duration> {
     match preference {
         Some(Preference::RespondAsync) => None,
         Some(Preference::Wait(wait)) => Some(wait),
-        None if mutation.is_blind() && !mutation.id.is_some_and(|id| id.durable) => None,
-        None => Some(default),
+        None if mutation.is_blind() && !mutation.id.is_some_and(|id| id.durable) => {
+            Some(config.default_wait).filter(|wait| !wait.is_zero())
+        }
+        None => Some(config.write_wait),
     }
 }
 
@@ -145,6 +148,8 @@ fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
     let code = Code::ContentTypeInvalid;
     match headers::single(headers, &header::CONTENT_TYPE, code)?.unwrap_or_default() {
         "" => Ok(CONTENT_TYPE_DEFAULT.to_owned()),
+        // A header may hold one; a row, and so the log, may not.
+        text if text.contains('\t') => Err(Problem::new(code, "a content type holds no tab")),
         text if text.len() <= CONTENT_TYPE_BYTES_MAX => Ok(text.to_owned()),
         _ => Err(Problem::new(code, format!("at most {CONTENT_TYPE_BYTES_MAX} bytes"))),
     }
@@ -162,7 +167,8 @@ mod tests {
         let mutation =
             |op: Op| Mutation { key: key.clone(), id: None, conditions: Conditions::default(), op };
         let default = Duration::from_secs(5);
-        let wait = |mutation: &Mutation, preference| wait_of(mutation, preference, default);
+        let config = Config { write_wait: default, ..Config::default() };
+        let wait = |mutation: &Mutation, preference| wait_of(mutation, preference, &config);
         let blind = mutation(Op::Delete);
         let conditional = Mutation {
             conditions: Conditions { exists: true, ..Conditions::default() },
@@ -178,5 +184,10 @@ mod tests {
         }
         let asked = Duration::from_secs(9);
         assert_eq!(wait(&blind, Some(Preference::Wait(asked))), Some(asked));
+        let patient = Config { default_wait: Duration::from_secs(3), ..config };
+        let wait = |mutation: &Mutation, preference| wait_of(mutation, preference, &patient);
+        assert_eq!(wait(&blind, None), Some(patient.default_wait));
+        assert_eq!(wait(&blind, Some(Preference::RespondAsync)), None);
+        assert_eq!(wait(&conditional, None), Some(default));
     }
 }

@@ -102,12 +102,12 @@ impl Stages {
             let mut state =
                 State::new(Watermark::empty(partition, topology.generation, topology.log_id), Vec::new())?;
             loop {
-                let received =
-                    embedded.log.read(partition, state.watermark().applied.next(), 1 << 20).await?;
-                if received.is_empty() {
+                let read = embedded.log.read(partition, state.watermark().applied.next(), 1 << 20).await?;
+                if read.records.is_empty() {
                     break;
                 }
-                let entries: Vec<Entry> = received.into_iter().map(|one| Entry::new(&decoder, one)).collect();
+                let entries: Vec<Entry> =
+                    read.records.into_iter().map(|one| Entry::new(&decoder, one)).collect();
                 records += entries.len() as u64;
                 let flush = fold(&state, &entries, &Given { rows: HashMap::new(), ..Given::default() })?;
                 rows += flush.rows.len();
@@ -121,7 +121,7 @@ impl Stages {
     async fn apply(&self, embedded: &Embedded) -> Result<()> {
         let statuses = Statuses::default();
         let parts = embedded.writer(Config::default(), statuses.clone());
-        let mut outcomes = embedded.outcomes.subscribe();
+        let mut outcomes = embedded.outcomes.subscribe().await?;
         let stop = CancellationToken::new();
         let watch = Watch::here()?;
         let writer = tokio::spawn(millpond_writer::run(parts, stop.clone()));

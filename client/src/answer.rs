@@ -86,6 +86,18 @@ pub struct Mutation {
     /// Its append time, as the server spells it.
     #[serde(default)]
     pub time: Option<String>,
+    /// Once applied: the key's version afterwards.
+    #[serde(default)]
+    pub version: Option<Position>,
+    /// Once applied, where the operation can leave the key as it was.
+    #[serde(default)]
+    pub changed: Option<bool>,
+    /// Once applied: when the key expires, RFC 3339, where the operation says so.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    /// Of a duplicate: the first one, whose effect stands.
+    #[serde(default)]
+    pub of: Option<Position>,
     /// Why it had no effect.
     #[serde(default)]
     pub problem: Option<Problem>,
@@ -135,11 +147,19 @@ impl Fetched {
     }
 }
 
+/// What a listener says of a path that it does not serve.
+const ROUTE_UNKNOWN: &str = "route-unknown";
+
 /// The position of a miss. Without one, the 404 is of some other server or path, unless it is a problem of ours.
 pub(crate) fn absent(reply: &Reply) -> Result<Option<Position>, Error> {
     let at = text(reply, &KV_POSITION).map(Position::new).transpose()?;
-    let ours = at.is_some() || !Problem::parse(404, &reply.body).code.is_empty();
-    if ours { Ok(at) } else { Err(Error::Protocol("a 404 that is not about a key".into())) }
+    let problem = Problem::parse(404, &reply.body);
+    match problem.code.as_str() {
+        // Another listener of ours, or a path in front of it that is not the server's.
+        ROUTE_UNKNOWN => Err(Error::Refused(Box::new(problem))),
+        "" if at.is_none() => Err(Error::Protocol("a 404 that is not about a key".into())),
+        _ => Ok(at),
+    }
 }
 
 pub(crate) fn json<'a, T: Deserialize<'a>>(reply: &'a Reply) -> Result<T, Error> {

@@ -1,16 +1,18 @@
 //! `/batch` answers: how many lines the log has, and which failed why.
 //!
-//! Not here: making lines; `import` does that for whole files.
+//! Not here: making operations; `operation` makes one, `import` those of whole files.
 //! Invariant: `accepted + failed` is the number of operations that were sent.
 
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::{Error, Position, Wait, answer, transport::Reply};
+use crate::{Encoding, Error, Position, Wait, answer, transport::Reply};
 
 /// What one batch asks for.
 #[derive(Clone, Debug, Default)]
 pub struct BatchOptions {
+    /// How the operations are written.
+    pub encoding: Encoding,
     /// Makes the batch repeatable: each line's number makes a key of it. Give it, or a key in every line and
     /// `keyed_lines`, or unknown outcomes are not retried.
     pub idempotency_key: Option<String>,
@@ -33,6 +35,27 @@ pub struct BatchAnswer {
     /// One per failed line, in order.
     #[serde(default)]
     pub errors: Vec<LineFailure>,
+    /// One per line, in order, when outcomes were waited for; else empty.
+    #[serde(default)]
+    pub results: Vec<LineResult>,
+}
+
+/// What became of one line.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LineResult {
+    /// Counts from 1.
+    pub line: u64,
+    /// The line's own `id`, echoed: any JSON.
+    #[serde(default)]
+    pub id: Option<serde_json::Value>,
+    /// The status that the single call would have got; 202: the outcome was not known in time.
+    pub status: u16,
+    /// Where it lies on the log; `None`: it does not.
+    #[serde(default)]
+    pub position: Option<Position>,
+    /// Why it failed; empty when it did not.
+    #[serde(default)]
+    pub code: String,
 }
 
 /// Why one line failed.
@@ -49,6 +72,12 @@ pub struct LineFailure {
     pub code: String,
     /// What is particular to this line.
     pub detail: String,
+    /// One line for a person.
+    pub title: String,
+    /// Where in the line, a JSON Pointer; may be empty.
+    pub pointer: String,
+    /// Where it lies on the log, when it was rejected there.
+    pub position: Option<Position>,
 }
 
 impl LineFailure {

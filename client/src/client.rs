@@ -2,14 +2,18 @@
 //!
 //! Cheap to clone; clones share their connections. Dropping a call's future does not un-send it.
 
+mod queries;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+pub use queries::Pages;
+
 use crate::{
-    BatchAnswer, BatchOptions, Error, Expires, Fetched, Mutation, Options, Position, ReadOptions, Retry,
-    RetryPolicy, Ttl, TtlChange, TtlMode, Wait, WriteOptions, Written, answer,
+    BatchAnswer, BatchOptions, Error, Expires, Fetched, Meta, Mutation, Options, Position, ReadOptions,
+    Retry, RetryPolicy, Ttl, TtlChange, TtlMode, Wait, WriteOptions, Written, answer,
     options::{self, IDEMPOTENCY_KEY},
     path,
     transport::{Call, Reply, Transport},
@@ -110,15 +114,27 @@ impl Client {
         found(&self.send(&call).await?)
     }
 
-    /// What became of the mutation at `position`; `None`: never issued, or another tenant's.
+    /// What is known of `key` beside its value; `None`: no such key.
+    pub async fn meta(&self, key: &[u8], options: &ReadOptions) -> Result<Option<Meta>, Error> {
+        let call = read(path::of_key("/meta/", key)?, options)?;
+        found(&self.send(&call).await?)
+    }
+
+    /// What became of the mutation at `position`; `None`: never issued, or another tenant's. Waits at most `wait`
+    /// (the server clamps to 30 s) for it to be applied; afterwards it may still be [`crate::Status::Accepted`].
     ///
     /// # Errors
     /// [`Error::Refused`] with status 410: too long ago to know.
-    pub async fn mutation(&self, position: &Position) -> Result<Option<Mutation>, Error> {
-        self.mutation_with(position, &|_| {}).await
+    pub async fn mutation(&self, position: &Position, wait: Duration) -> Result<Option<Mutation>, Error> {
+        let mut call = read(format!("/mutations/{position}"), &ReadOptions::default())?;
+        if !wait.is_zero() {
+            call.path = format!("{}?wait={}ms", call.path, wait.as_millis());
+            call.wait = wait;
+        }
+        found(&self.send(&call).await?)
     }
 
-    /// As [`Client::mutation`], and tells `notify` of every wait before a repetition.
+    /// As [`Client::mutation`] without a wait, and tells `notify` of every wait before a repetition.
     pub(crate) async fn mutation_with(
         &self,
         position: &Position,
@@ -128,12 +144,13 @@ impl Client {
         found(&self.transport.send(&call, self.retry, notify).await?)
     }
 
-    /// Sends NDJSON operations, one a line; at most 10,000, or 16 MiB.
+    /// Sends operations in the form that [`BatchOptions::encoding`] names; at most 10,000, or 16 MiB. See
+    /// [`crate::Operation::write`] for making them.
     ///
     /// # Errors
     /// Only when the batch as a whole has no answer; failed lines stand in [`BatchAnswer::errors`].
-    pub async fn batch(&self, lines: Bytes, options: &BatchOptions) -> Result<BatchAnswer, Error> {
-        self.batch_with(lines, options, &|_| {}).await
+    pub async fn batch(&self, operations: Bytes, options: &BatchOptions) -> Result<BatchAnswer, Error> {
+        self.batch_with(operations, options, &|_| {}).await
     }
 
     /// As [`Client::batch`], and tells `notify` of every wait before a repetition.
@@ -144,7 +161,7 @@ impl Client {
         notify: &(dyn Fn(Retry<'_>) + Sync),
     ) -> Result<BatchAnswer, Error> {
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(options.encoding.content_type()));
         if let Some(key) = &options.idempotency_key {
             options::insert(&mut headers, IDEMPOTENCY_KEY, key)?;
         }

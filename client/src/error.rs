@@ -6,6 +6,9 @@ use std::{error::Error as StdError, time::Duration};
 
 use crate::Problem;
 
+/// An answer of which only the beginning was read.
+pub(crate) const ANSWER_TOO_LARGE: &str = "it is larger than 64 MiB";
+
 pub(crate) type Source = Box<dyn StdError + Send + Sync>;
 
 /// Why a call gave no answer.
@@ -52,6 +55,11 @@ impl Error {
     /// Whether no server was reached at all.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unavailable { problem: None, .. })
+    }
+
+    /// Whether the server said more than is read at once: ask for less.
+    pub(crate) fn is_answer_too_large(&self) -> bool {
+        matches!(self, Self::Protocol(text) if text == ANSWER_TOO_LARGE)
     }
 
     /// What the server said, where it said something.

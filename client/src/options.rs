@@ -2,19 +2,21 @@
 //!
 //! Invariant: the defaults are safe: every write carries an Idempotency-Key of its own.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::{Error, Position, RetryPolicy, position};
+use crate::{Error, Position, RetryPolicy, Token, position};
 
 /// How a [`crate::Client`] reaches its server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// `http://host:port`, optionally with a path in front of the contract's. No TLS in this build.
     pub server: String,
-    /// Whose keys; `None`: the server's default.
+    /// Whose keys; `None`: the token's first tenant, or the server's default.
     pub tenant: Option<String>,
+    /// What lets this client in, where the server asks for it. It travels in clear: only to a trusted address.
+    pub token: Option<Token>,
     /// How long to wait for a connection. Default 5 s; longer delays the word that a server is gone.
     pub connect_timeout: Duration,
     /// How long to wait for an answer, above what the call itself asks the server to wait. Default 30 s; shorter
@@ -30,10 +32,25 @@ impl Options {
         Self {
             server: server.into(),
             tenant: None,
+            token: None,
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
         }
+    }
+}
+
+/// Tells whether there is a token, and nothing of it.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("server", &self.server)
+            .field("tenant", &self.tenant)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("connect_timeout", &self.connect_timeout)
+            .field("answer_timeout", &self.answer_timeout)
+            .field("retry", &self.retry)
+            .finish()
     }
 }
 

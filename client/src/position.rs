@@ -32,6 +32,11 @@ impl Position {
         &self.0
     }
 
+    /// Adds positions to a token that holds the highest one of each partition.
+    pub fn merge(token: &mut Vec<Self>, more: impl IntoIterator<Item = Self>) {
+        merge(token, more);
+    }
+
     fn parts(&self) -> (u64, u64, u64) {
         parts(&self.0).expect("a position was checked when it was made")
     }

@@ -23,6 +23,8 @@ pub struct Problem {
     pub detail: String,
     /// What to do, where that is certain.
     pub hint: String,
+    /// Why a record is a dead letter, one stable word.
+    pub reason: String,
     /// Names this request in the server's own log.
     pub request_id: String,
 }

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{Client as Pool, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -15,7 +16,8 @@ use hyper_util::{
 use tokio::time::Instant;
 
 use crate::{
-    Error, Options, Problem, Retry, RetryPolicy,
+    Error, Options, Problem, Retry, RetryPolicy, Token,
+    error::ANSWER_TOO_LARGE,
     options::{KV_TENANT, insert},
     retry,
 };
@@ -53,6 +55,7 @@ pub(crate) struct Transport {
     pool: Pool<HttpConnector, Full<Bytes>>,
     base: String,
     tenant: Option<HeaderValue>,
+    token: Option<Token>,
     answer_timeout: Duration,
 }
 
@@ -72,13 +75,16 @@ impl Transport {
             insert(&mut tenant, KV_TENANT, name)?;
         }
         let tenant = tenant.remove(KV_TENANT);
-        Ok(Self { pool, base, tenant, answer_timeout: options.answer_timeout })
+        let token = options.token.clone();
+        Ok(Self { pool, base, tenant, token, answer_timeout: options.answer_timeout })
     }
 
     /// Which server and whose keys: what an import's progress belongs to.
     pub(crate) fn scope(&self) -> String {
-        let tenant = self.tenant.as_ref().and_then(|tenant| tenant.to_str().ok()).unwrap_or_default();
-        format!("{} {tenant}", self.base)
+        let tenant = self.tenant.as_ref().and_then(|tenant| tenant.to_str().ok()).map(str::to_owned);
+        // Only the server knows whose keys a token means: two tokens must not go on with one another's progress.
+        let token = || self.token.as_ref().map(|token| format!("{:016x}", token.fingerprint()));
+        format!("{} {}", self.base, tenant.or_else(token).unwrap_or_default())
     }
 
     /// Makes the call until it has an answer that stands, as the policy says. `notify` hears of every wait.
@@ -88,55 +94,47 @@ impl Transport {
         policy: RetryPolicy,
         notify: &(dyn Fn(Retry<'_>) + Sync),
     ) -> Result<Reply, Error> {
-        let began = Instant::now();
-        let mut attempt = 0;
+        let mut tries = Tries::of(call, policy, notify);
         loop {
-            let error = match self.attempt(call).await {
+            match self.attempt(call).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => error,
-            };
-            let asked = match &error {
-                Error::Unavailable { retry_after, .. } => *retry_after,
-                Error::Unknown { .. } if call.repeatable => None,
-                _ => return Err(error),
-            };
-            let Some(delay) = policy.delay(attempt, asked, began.elapsed(), rand::random()) else {
-                return Err(error);
-            };
-            tracing::debug!(%error, delay_ms = delay.as_millis(), "call is repeated");
-            notify(Retry { error: &error, delay });
-            tokio::time::sleep(delay).await;
-            attempt = attempt.saturating_add(1);
+                Err(error) => tries.again(error).await?,
+            }
         }
+    }
+
+    /// As [`Transport::send`], but answers once the head has come: the body, and how long to wait for each part of it.
+    pub(crate) async fn stream(
+        &self,
+        call: &Call,
+        policy: RetryPolicy,
+    ) -> Result<(Incoming, Duration), Error> {
+        let mut tries = Tries::of(call, policy, &|_| {});
+        loop {
+            match self.begin(call).await {
+                Ok(body) => return Ok((body, self.answer_timeout)),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
+
+    async fn begin(&self, call: &Call) -> Result<Incoming, Error> {
+        let head = async { self.pool.request(self.request(call)?).await.map_err(unanswered) };
+        let response = within(self.answer_timeout, head).await?;
+        if (call.answers)(response.status()) {
+            return Ok(response.into_body());
+        }
+        let reply = within(self.answer_timeout, whole(response)).await?;
+        Err(refused(&reply))
     }
 
     async fn attempt(&self, call: &Call) -> Result<Reply, Error> {
-        let answer = tokio::time::timeout(self.answer_timeout + call.wait, self.exchange(call));
-        let reply = answer.await.unwrap_or_else(|_| {
-            let cause = "no answer within the timeout".into();
-            Err(Error::Unknown { problem: None, source: Some(cause) })
-        })?;
-        if (call.answers)(reply.status) {
-            return Ok(reply);
-        }
-        let problem = Problem::parse(reply.status.as_u16(), &reply.body);
-        Err(Error::from_problem(problem, retry::retry_after(&reply.headers)))
+        let reply = within(self.answer_timeout + call.wait, self.exchange(call)).await?;
+        if (call.answers)(reply.status) { Ok(reply) } else { Err(refused(&reply)) }
     }
 
     async fn exchange(&self, call: &Call) -> Result<Reply, Error> {
-        let response = self.pool.request(self.request(call)?).await.map_err(|error| {
-            let unreachable = error.is_connect();
-            let source = Some(error.into());
-            if unreachable {
-                Error::Unavailable { problem: None, retry_after: None, source }
-            } else {
-                Error::Unknown { problem: None, source }
-            }
-        })?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|source| Error::Unknown { problem: None, source: Some(source) })?.to_bytes();
-        Ok(Reply { status: head.status, headers: head.headers, body })
+        whole(self.pool.request(self.request(call)?).await.map_err(unanswered)?).await
     }
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, Error> {
@@ -149,8 +147,81 @@ impl Transport {
         if let Some(tenant) = &self.tenant {
             request.headers_mut().insert(KV_TENANT, tenant.clone());
         }
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(header::AUTHORIZATION, token.header().clone());
+        }
         Ok(request)
     }
+}
+
+/// A call that is made one or more times.
+struct Tries<'a> {
+    call: &'a Call,
+    policy: RetryPolicy,
+    notify: &'a (dyn Fn(Retry<'_>) + Sync),
+    began: Instant,
+    failed: u32,
+}
+
+impl<'a> Tries<'a> {
+    fn of(call: &'a Call, policy: RetryPolicy, notify: &'a (dyn Fn(Retry<'_>) + Sync)) -> Self {
+        Self { call, policy, notify, began: Instant::now(), failed: 0 }
+    }
+
+    /// Waits until it may be made again.
+    ///
+    /// # Errors
+    /// The one that was met, when it stands.
+    async fn again(&mut self, error: Error) -> Result<(), Error> {
+        let asked = match &error {
+            Error::Unavailable { retry_after, .. } => *retry_after,
+            Error::Unknown { .. } if self.call.repeatable => None,
+            _ => return Err(error),
+        };
+        let delay = self.policy.delay(self.failed, asked, self.began.elapsed(), rand::random());
+        let Some(delay) = delay else { return Err(error) };
+        tracing::debug!(%error, delay_ms = delay.as_millis(), "call is repeated");
+        (self.notify)(Retry { error: &error, delay });
+        tokio::time::sleep(delay).await;
+        self.failed = self.failed.saturating_add(1);
+        Ok(())
+    }
+}
+
+async fn within<T>(time: Duration, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| {
+        let cause = "no answer within the timeout".into();
+        Err(Error::Unknown { problem: None, source: Some(cause) })
+    })
+}
+
+fn unanswered(error: hyper_util::client::legacy::Error) -> Error {
+    let unreachable = error.is_connect();
+    let source = Some(error.into());
+    if unreachable {
+        Error::Unavailable { problem: None, retry_after: None, source }
+    } else {
+        Error::Unknown { problem: None, source }
+    }
+}
+
+fn refused(reply: &Reply) -> Error {
+    let problem = Problem::parse(reply.status.as_u16(), &reply.body);
+    Error::from_problem(problem, retry::retry_after(&reply.headers))
+}
+
+async fn whole(response: Response<Incoming>) -> Result<Reply, Error> {
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|source| {
+        if source.is::<LengthLimitError>() {
+            Error::Protocol(ANSWER_TOO_LARGE.to_owned())
+        } else {
+            Error::Unknown { problem: None, source: Some(source) }
+        }
+    })?;
+    let body = body.to_bytes();
+    Ok(Reply { status: head.status, headers: head.headers, body })
 }
 
 /// Checks a server's address and strips the slash at its end.

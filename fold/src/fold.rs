@@ -8,7 +8,7 @@ use millpond_schemas::{
     Claim, Control, ControlOp, DeadLetter, DeadReason, DecodeError, Exception, Flush, IdHash, KeyMissing,
     Mutation, Offset, Op, Operation, Outcome, OutcomeRange, Position, Record, RecordKey, Refusal, Rejected,
     Rejection, Row, Seen, UnixMillis, Upsert, Version, Watermark,
-    limits::{FOLD_VERSION, MEMORY_MS},
+    limits::{MEMORY_MS, fold_version},
 };
 
 use crate::{
@@ -44,14 +44,14 @@ pub enum Halt {
     KeyMissing(KeyMissing),
 }
 
-/// Folds `entries` (contiguous, at least one, at most [`crate::cut`]) on `state`.
+/// Folds `entries` (all that follow the state in their partition, at most [`crate::cut`]) on `state`.
 ///
-/// Ends before a record that halts; `owner` stays that of the state, for the writer to set.
+/// Offsets rise; those in between that no entry has are holes. Ends before a record that halts; `owner` stays that of the state, for the writer to set.
 ///
 /// # Errors
 /// [`Halt`] when the very first record halts, or the Claim in force is of a later fold.
 pub fn fold(state: &State, entries: &[Entry], given: &Given) -> Result<Flush, Halt> {
-    if let Some(claim) = state.claim.as_ref().filter(|claim| claim.fold_version > FOLD_VERSION) {
+    if let Some(claim) = state.claim.as_ref().filter(|claim| claim.fold_version > fold_version()) {
         return Err(Halt::VersionUnknown { version: claim.fold_version });
     }
     let mut run = Run::new(state, given);
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
 
     /// Limits and versions never fall within a generation.
     fn take_claim(&mut self, claim: &Claim) -> Result<(), Halt> {
-        if claim.fold_version > FOLD_VERSION {
+        if claim.fold_version > fold_version() {
             return Err(Halt::VersionUnknown { version: claim.fold_version });
         }
         let mut claim = claim.clone();

@@ -50,6 +50,8 @@ pub struct Model {
     pub claim: Option<Claim>,
     /// Whether the generation has ended.
     pub sealed: bool,
+    /// Of every id in `seen`, its last entry.
+    newest: BTreeMap<IdHash, Seen>,
 }
 
 /// The partition must stop before this record; nothing of it was applied.
@@ -89,6 +91,7 @@ impl Model {
             time: UnixMillis::EPOCH,
             claim: None,
             sealed: false,
+            newest: BTreeMap::new(),
         }
     }
 
@@ -203,7 +206,7 @@ impl Model {
             ControlOp::Purge { rows_max } => self.purge(*rows_max, here),
             ControlOp::Seal { .. } => self.sealed = true,
         }
-        self.seen.push(Seen { offset: here.position.offset, time: here.time, hash });
+        self.see(hash, here);
         Ok(Outcome::Applied(None))
     }
 

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use millpond_schemas::{ControlOp, IdHash, Mutation, Record, RecordKey, UnixMillis, limits::SWEEP_ROWS_MAX};
+use millpond_schemas::{
+    ControlOp, IdHash, Mutant, Mutation, Record, RecordKey, UnixMillis, limits::SWEEP_ROWS_MAX,
+};
 
 use crate::{Entry, State, state::purge_grace_ms};
 
@@ -77,7 +79,8 @@ fn mutation(entry: &Entry) -> Option<&Mutation> {
 
 fn due(state: &State, entry: &Entry) -> Option<Due> {
     let Ok(Record::Control(control)) = &entry.decoded else { return None };
-    let time = entry.clamped(state.watermark.time);
+    let time =
+        if Mutant::SweepByOwnClock.is_picked() { own_time() } else { entry.clamped(state.watermark.time) };
     match control.op {
         ControlOp::Sweep { rows_max } => {
             Some(Due { kind: DueKind::Rows, until: time, rows_max: rows_max.min(SWEEP_ROWS_MAX) })
@@ -89,4 +92,10 @@ fn due(state: &State, entry: &Entry) -> Option<Due> {
         }
         ControlOp::Genesis { .. } | ControlOp::Claim(_) | ControlOp::Seal { .. } => None,
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is a mutant: the fold has no clock")]
+fn own_time() -> UnixMillis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -56,6 +56,14 @@ pub enum Error {
         /// The next offset that will be issued.
         end: Offset,
     },
+    /// Records inside the log's bounds do not come, and nothing says that they are holes: halt `log-gap`.
+    #[error("the log goes on at offset {found} instead of {wanted}")]
+    Gap {
+        /// The first offset that does not come.
+        wanted: Offset,
+        /// The next one that does.
+        found: Offset,
+    },
     /// What lies on the log is not what was written: halt `log-corrupt`. Nothing is cut or skipped.
     #[error("the log is corrupt: {detail}")]
     Corrupt {

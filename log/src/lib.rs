@@ -6,20 +6,24 @@
 mod clock;
 mod control;
 mod error;
+pub mod kafka;
 pub mod local;
+mod meters;
 mod outcomes;
 
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use millpond_schemas::{Offset, PartitionId, Raw, Received, UnixMillis};
 use tokio::sync::{oneshot, watch};
 
 pub use clock::{Clock, Manual};
-pub use control::{Follower, Topologies, genesis};
+pub use control::{AmendError, Follower, Topologies, genesis};
 pub use error::{Cause, Error};
+pub use meters::{Queued, register};
 pub use outcomes::{Heard, OUTCOME_RANGES_MAX, Outcomes, Subscription};
 
 /// A partitioned log. A clone is the same log.
@@ -27,6 +31,8 @@ pub use outcomes::{Heard, OUTCOME_RANGES_MAX, Outcomes, Subscription};
 pub enum Log {
     /// Segment files in the data directory.
     Local(local::Log),
+    /// A topic of a Kafka cluster.
+    Kafka(kafka::Log),
 }
 
 /// A record to append.
@@ -56,6 +62,65 @@ pub struct Bounds {
     pub end: Offset,
 }
 
+/// What one read brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// By offset, all at or above the offset that was asked for.
+    pub records: Vec<Received>,
+    /// Where to read on. Whatever lies below it and is not among the records is a confirmed hole: a transaction's
+    /// marker, or a record that its producer has aborted. The local log has none.
+    pub next: Offset,
+}
+
+/// A partition that cannot be read on, though its end has moved: a producer's transaction is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// For how long.
+    pub since: Duration,
+}
+
+/// Why a log takes no records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shut {
+    /// In words.
+    pub reason: &'static str,
+    /// What sends them has died, and the next one is not there yet. Otherwise it is the brokers that do not answer, or the
+    /// disk that takes nothing.
+    pub dead: bool,
+}
+
+/// What a log has lived through since it was opened. For metrics; the local log has none of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Producers that died and were made anew. What they had in flight was answered with [`Error::Unknown`].
+    pub producers_failed: u64,
+    /// Offsets passed over as confirmed holes.
+    pub holes: u64,
+    /// Consumers that were given up and made anew.
+    pub readers_restarted: u64,
+}
+
+/// How much lies on a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Offsets, holes included.
+    pub records: u64,
+    /// On the local log what the disk holds because of them. On Kafka an estimate:
+    /// their number times the mean size of some of them, not compressed.
+    pub bytes: u64,
+}
+
+/// A file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that can still be written.
+    pub free: u64,
+    /// Its size in bytes.
+    pub of: u64,
+}
+
 /// The acks of one call, when they come. Dropping it does not un-send the records.
 #[derive(Debug)]
 pub struct Acks(oneshot::Receiver<Result<Vec<Ack>, Error>>);
@@ -75,6 +140,7 @@ impl Log {
     pub fn partitions(&self) -> u32 {
         match self {
             Self::Local(log) => log.partitions(),
+            Self::Kafka(log) => log.partitions(),
         }
     }
 
@@ -98,26 +164,94 @@ impl Log {
     pub fn enqueue(&self, records: Vec<Append>) -> Result<Acks, Error> {
         match self {
             Self::Local(log) => log.enqueue(records).map(Acks),
+            Self::Kafka(log) => log.enqueue(&records).map(Acks),
         }
     }
 
-    /// Reads records of one partition, contiguous from `from`, as many as fit `bytes_max`.
+    /// Reads records of one partition from `from` on, as many as fit `bytes_max`. Does not wait for more to come.
     ///
     /// # Shape
-    /// At least one record unless `from` is the end, however large it is; possibly fewer than would fit.
+    /// At least one record where there is one to be had at once, however large it is; possibly fewer than would fit.
+    /// Meant to be followed by a read from [`Read::next`]: another offset costs a seek on some engines.
     /// # Errors
     /// [`Error::Trimmed`]: `from` is below the start. [`Error::BeyondEnd`]: above the end.
+    /// [`Error::Corrupt`], [`Error::Gap`]: halt. [`Error::Unavailable`]: check that the log is still the same, and
+    /// try again.
+    /// # Panics
+    /// When the partition is not below [`Log::partitions`].
+    pub async fn read(&self, partition: PartitionId, from: Offset, bytes_max: usize) -> Result<Read, Error> {
+        match self {
+            Self::Local(log) => log.read(partition, from, bytes_max).await,
+            Self::Kafka(log) => log.read(partition, from, bytes_max).await,
+        }
+    }
+
+    /// Reads one record; none where a confirmed hole is.
+    ///
+    /// # Errors
+    /// [`Error::Trimmed`]: `offset` is below the start. [`Error::BeyondEnd`]: at or above the end.
     /// [`Error::Corrupt`]: halt. [`Error::Unavailable`]: try again.
     /// # Panics
     /// When the partition is not below [`Log::partitions`].
-    pub async fn read(
-        &self,
-        partition: PartitionId,
-        from: Offset,
-        bytes_max: usize,
-    ) -> Result<Vec<Received>, Error> {
+    pub async fn record(&self, partition: PartitionId, offset: Offset) -> Result<Option<Received>, Error> {
         match self {
-            Self::Local(log) => log.read(partition, from, bytes_max).await,
+            Self::Local(log) => log.record(partition, offset).await,
+            Self::Kafka(log) => log.record(partition, offset).await,
+        }
+    }
+
+    /// Nobody reads on in this partition for now: what was fetched ahead may go.
+    pub fn rest(&self, partition: PartitionId) {
+        match self {
+            Self::Local(_) => assert!(partition.0 < self.partitions(), "there is no partition {partition}"),
+            Self::Kafka(log) => log.rest(partition),
+        }
+    }
+
+    /// Partitions that an open transaction holds up.
+    pub fn stalls(&self) -> Vec<Stall> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::Kafka(log) => log.stalls(),
+        }
+    }
+
+    /// Its topic was made anew since it was opened: nothing that it acked before is there, and it takes no more.
+    pub fn is_remade(&self) -> bool {
+        match self {
+            Self::Local(_) => false,
+            Self::Kafka(log) => log.is_remade(),
+        }
+    }
+
+    /// Why it takes no records just now; none: it takes them, or nobody has asked it to yet.
+    pub fn shut(&self) -> Option<Shut> {
+        match self {
+            Self::Local(log) => log.shut(),
+            Self::Kafka(log) => log.shut(),
+        }
+    }
+
+    /// What it has lived through.
+    pub fn counters(&self) -> Counters {
+        match self {
+            Self::Local(_) => Counters::default(),
+            Self::Kafka(log) => log.counters(),
+        }
+    }
+
+    /// What waits for it.
+    pub fn queued(&self) -> Queued {
+        match self {
+            Self::Local(log) => log.queued(),
+            Self::Kafka(log) => log.queued(),
+        }
+    }
+
+    pub(crate) fn meters(&self) -> &meters::Meters {
+        match self {
+            Self::Local(log) => log.meters(),
+            Self::Kafka(log) => log.meters(),
         }
     }
 
@@ -127,10 +261,10 @@ impl Log {
     /// [`Error::Unavailable`]: try again.
     /// # Panics
     /// When the partition is not below [`Log::partitions`].
-    #[expect(clippy::unused_async, reason = "other engines must ask over the network")]
     pub async fn bounds(&self, partition: PartitionId) -> Result<Bounds, Error> {
         match self {
-            Self::Local(log) => Ok(log.bounds(partition)),
+            Self::Local(log) => log.bounds(partition).await,
+            Self::Kafka(log) => log.bounds(partition).await,
         }
     }
 
@@ -139,6 +273,7 @@ impl Log {
     pub fn changes(&self) -> watch::Receiver<u64> {
         match self {
             Self::Local(log) => log.changes(),
+            Self::Kafka(log) => log.changes(),
         }
     }
 
@@ -151,6 +286,56 @@ impl Log {
     pub async fn trim(&self, floors: &[Offset]) -> Result<(), Error> {
         match self {
             Self::Local(log) => log.trim(floors).await,
+            Self::Kafka(log) => log.trim(floors).await,
+        }
+    }
+
+    /// Whether [`Log::trim`] with these floors could drop anything, as far as that can be told without asking.
+    ///
+    /// # Panics
+    /// When there is not one floor per partition.
+    pub fn could_trim(&self, floors: &[Offset]) -> bool {
+        assert_eq!(floors.len(), self.partitions() as usize, "one floor per partition");
+        match self {
+            Self::Local(log) => log.could_trim(floors),
+            Self::Kafka(_) => floors.iter().any(|floor| *floor > Offset(0)),
+        }
+    }
+
+    /// For each partition an offset below which every record is older than its time; none where that cannot be told now.
+    ///
+    /// # Shape
+    /// One time per partition. The local log answers by whole segments.
+    /// # Panics
+    /// When there is not one time per partition.
+    pub async fn older(&self, times: &[UnixMillis]) -> Vec<Option<Offset>> {
+        match self {
+            Self::Local(log) => log.older(times),
+            Self::Kafka(log) => log.older(times).await,
+        }
+    }
+
+    /// How much lies on it from these offsets on, one per partition.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: try again.
+    /// # Panics
+    /// When there is not one offset per partition.
+    pub async fn extent(&self, from: &[Offset]) -> Result<Extent, Error> {
+        match self {
+            Self::Local(log) => log.extent(from).await,
+            Self::Kafka(log) => log.extent(from).await,
+        }
+    }
+
+    /// The file system that it lies on; none: brokers do not tell.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: try again.
+    pub async fn space(&self) -> Result<Option<Space>, Error> {
+        match self {
+            Self::Local(log) => log.space().await.map(Some),
+            Self::Kafka(_) => Ok(None),
         }
     }
 
@@ -158,6 +343,7 @@ impl Log {
     pub async fn close(&self) {
         match self {
             Self::Local(log) => log.close().await,
+            Self::Kafka(log) => log.close().await,
         }
     }
 }

@@ -4,7 +4,9 @@
 //! Invariant: an ack means fsynced, a record is readable only after its fsync, and no offset is issued twice.
 
 mod append;
+mod beside;
 mod encode;
+mod extent;
 mod files;
 mod format;
 mod index;
@@ -15,22 +17,27 @@ mod read;
 mod sealed;
 mod segment;
 mod shared;
+mod shut;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fmt,
+    path::Path,
     sync::{Arc, Mutex},
     thread::JoinHandle,
 };
 
-use millpond_schemas::{Offset, PartitionId, Received};
+use millpond_schemas::{Offset, PartitionId, Received, UnixMillis};
 use tokio::sync::{oneshot, watch};
 
 pub use lock::{DirLock, LOCK_FILE, LockError};
 
 use self::{format::record_bytes, queue::Call, read::Wanted, read::blocking, shared::Shared};
-use crate::{Ack, Append, Bounds, Clock, Error};
+use crate::{
+    Ack, Append, Bounds, Clock, Error, Extent, Read, Shut, Space,
+    meters::{Meters, Queued},
+};
 
 /// A record may have this many bytes: key, value and headers, and 12 more, and 8 more per header.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
@@ -73,8 +80,8 @@ pub struct Log(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     appender: Mutex<Option<JoinHandle<()>>>,
-    /// Dropped after the appender has ended.
-    _lock: lock::StreamLock,
+    /// Dropped after the appender has ended. None: another process has it, or nobody; this one only reads.
+    _lock: Option<lock::StreamLock>,
 }
 
 impl fmt::Debug for Log {
@@ -95,6 +102,18 @@ impl Log {
     pub async fn open(lock: &DirLock, stream: &str, options: Options) -> Result<Self, Error> {
         let (lock, stream) = (lock.clone(), stream.to_owned());
         blocking(move || open::open(&lock, &stream, options, files::Files::default())).await
+    }
+
+    /// Opens a stream that is there, only to read it: beside the process that has the directory, or without one. It
+    /// takes no records.
+    ///
+    /// # Shape
+    /// `dir` is the data directory, `stream` as in [`Log::open`].
+    /// # Errors
+    /// [`Error::Unavailable`]: there is none. [`Error::Corrupt`]: as in [`Log::open`].
+    pub async fn open_read_only(dir: &Path, stream: &str, partitions: u32) -> Result<Self, Error> {
+        let (dir, stream) = (dir.to_owned(), stream.to_owned());
+        blocking(move || beside::open(&dir, &stream, partitions)).await
     }
 
     /// As [`crate::Log::partitions`].
@@ -128,7 +147,8 @@ impl Log {
         if records.is_empty() {
             let _waiting = answer.send(Ok(Vec::new()));
         } else {
-            shared.queue.push(Call { records, bytes, answer })?;
+            let since = shared.options.clock.elapsed();
+            shared.queue.push(Call { records, bytes, since, answer })?;
         }
         Ok(acks)
     }
@@ -139,13 +159,46 @@ impl Log {
         partition: PartitionId,
         from: Offset,
         bytes_max: usize,
-    ) -> Result<Vec<Received>, Error> {
-        self.0.shared.read(Wanted { partition, from, bytes_max }).await
+    ) -> Result<Read, Error> {
+        let records = self.0.shared.read(Wanted { partition, from, bytes_max }).await?;
+        let next = records.last().map_or(from, |last| last.offset.next());
+        Ok(Read { records, next })
+    }
+
+    /// As [`crate::Log::record`].
+    pub(crate) async fn record(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<Received>, Error> {
+        let records = self.0.shared.read(Wanted { partition, from: offset, bytes_max: 1 }).await?;
+        match records.into_iter().next() {
+            Some(record) => Ok(Some(record)),
+            None => Err(Error::BeyondEnd { end: offset }),
+        }
+    }
+
+    /// As [`crate::Log::queued`].
+    pub(crate) fn queued(&self) -> Queued {
+        self.0.shared.queue.queued()
+    }
+
+    /// As [`crate::Log::shut`].
+    pub(crate) fn shut(&self) -> Option<Shut> {
+        self.0.shared.shut.why()
+    }
+
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.0.shared.meters
     }
 
     /// As [`crate::Log::bounds`].
-    pub(crate) fn bounds(&self, partition: PartitionId) -> Bounds {
-        self.0.shared.bounds(partition)
+    pub(crate) async fn bounds(&self, partition: PartitionId) -> Result<Bounds, Error> {
+        let shared = Arc::clone(&self.0.shared);
+        if shared.files.is_read_only() {
+            blocking(move || shared.catch_up()).await?;
+        }
+        Ok(self.0.shared.bounds(partition))
     }
 
     /// As [`crate::Log::changes`].
@@ -158,6 +211,30 @@ impl Log {
         assert_eq!(floors.len(), self.partitions() as usize, "one floor per partition");
         let (shared, floors) = (Arc::clone(&self.0.shared), floors.to_vec());
         blocking(move || shared.trim(&floors)).await
+    }
+
+    /// As [`crate::Log::could_trim`].
+    pub(crate) fn could_trim(&self, floors: &[Offset]) -> bool {
+        self.0.shared.could_trim(floors)
+    }
+
+    /// As [`crate::Log::older`].
+    pub(crate) fn older(&self, times: &[UnixMillis]) -> Vec<Option<Offset>> {
+        assert_eq!(times.len(), self.partitions() as usize, "one time per partition");
+        self.0.shared.older(times).into_iter().map(Some).collect()
+    }
+
+    /// As [`crate::Log::extent`].
+    pub(crate) async fn extent(&self, from: &[Offset]) -> Result<Extent, Error> {
+        assert_eq!(from.len(), self.partitions() as usize, "one offset per partition");
+        let (shared, from) = (Arc::clone(&self.0.shared), from.to_vec());
+        blocking(move || shared.extent(&from)).await
+    }
+
+    /// As [`crate::Log::space`].
+    pub(crate) async fn space(&self) -> Result<Space, Error> {
+        let shared = Arc::clone(&self.0.shared);
+        blocking(move || shared.space()).await
     }
 
     /// As [`crate::Log::close`].

@@ -1,12 +1,14 @@
 //! Outcomes on their way from writers to apis.
 //!
-//! Embedded they pass through memory: shards keep what must last. Not here: waiters, and what an outcome means.
+//! Embedded they pass through memory, else through a topic: shards keep what must last. Not here: waiters, and what an outcome means.
 //! Invariant: a subscriber gets every range in the order of publishing, or is told that it missed some.
 
 use std::sync::Arc;
 
 use millpond_schemas::OutcomeRange;
 use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::{Error, kafka};
 
 /// How many ranges wait for a subscriber before it misses the oldest.
 pub const OUTCOME_RANGES_MAX: usize = 4096;
@@ -16,6 +18,8 @@ pub const OUTCOME_RANGES_MAX: usize = 4096;
 pub enum Outcomes {
     /// In this process.
     Memory(broadcast::Sender<Arc<OutcomeRange>>),
+    /// Through a topic.
+    Kafka(kafka::Outcomes),
 }
 
 /// What a subscriber hears.
@@ -32,6 +36,8 @@ pub enum Heard {
 pub enum Subscription {
     /// In this process.
     Memory(broadcast::Receiver<Arc<OutcomeRange>>),
+    /// Through a topic.
+    Kafka(kafka::Subscription),
 }
 
 impl Outcomes {
@@ -47,13 +53,18 @@ impl Outcomes {
                 // Nobody listens: nobody waits for it.
                 let _unheard = sender.send(range);
             }
+            Self::Kafka(topic) => topic.publish(&range),
         }
     }
 
     /// Hears what is published from now on.
-    pub fn subscribe(&self) -> Subscription {
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: try again.
+    pub async fn subscribe(&self) -> Result<Subscription, Error> {
         match self {
-            Self::Memory(sender) => Subscription::Memory(sender.subscribe()),
+            Self::Memory(sender) => Ok(Subscription::Memory(sender.subscribe())),
+            Self::Kafka(topic) => Ok(Subscription::Kafka(topic.subscribe().await?)),
         }
     }
 }
@@ -67,6 +78,7 @@ impl Subscription {
                 Err(RecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
                 Err(RecvError::Closed) => None,
             },
+            Self::Kafka(listener) => listener.next().await,
         }
     }
 }
@@ -93,7 +105,7 @@ mod tests {
     async fn a_subscriber_hears_in_order_what_is_published_after_it_came() {
         let outcomes = Outcomes::memory();
         outcomes.publish(range(0));
-        let mut subscription = outcomes.subscribe();
+        let mut subscription = outcomes.subscribe().await.unwrap();
         outcomes.publish(range(1));
         outcomes.publish(range(2));
         drop(outcomes);
@@ -105,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn a_subscriber_that_falls_behind_is_told_and_goes_on() {
         let outcomes = Outcomes::memory();
-        let mut subscription = outcomes.subscribe();
+        let mut subscription = outcomes.subscribe().await.unwrap();
         let published = i64::try_from(OUTCOME_RANGES_MAX).unwrap() + 3;
         (0..published).for_each(|from| outcomes.publish(range(from)));
         assert_eq!(subscription.next().await, Some(Heard::Missed(3)));

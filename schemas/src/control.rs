@@ -132,6 +132,14 @@ impl Keyring {
         Ok(self.mac(id, value)?.verify_slice(mac).is_ok())
     }
 
+    /// A key for another purpose, made from the current one. Knowing it tells nothing of that one.
+    pub fn derived(&self, purpose: &str) -> [u8; 32] {
+        let key = self.keys.get(&self.current).expect("the current key is in the ring");
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+        mac.update(purpose.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
     fn mac(&self, id: u32, value: &[u8]) -> Result<Hmac<Sha256>, KeyMissing> {
         let key = self.keys.get(&id).ok_or(KeyMissing { id })?;
         let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");

@@ -78,6 +78,18 @@ pub struct Flush {
     pub dead_letters: Vec<DeadLetter>,
 }
 
+impl Flush {
+    /// Moves the watermark on over holes that follow the last record.
+    ///
+    /// # Panics
+    /// When `to` lies below the watermark: our bug.
+    pub fn pass_over(&mut self, to: Offset) {
+        assert!(to >= self.next.applied, "a watermark never goes back");
+        self.next.applied = to;
+        self.outcomes.to = to;
+    }
+}
+
 /// One id in the duplicate window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {

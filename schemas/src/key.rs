@@ -113,6 +113,11 @@ impl RecordKey {
     pub fn partition(&self, partitions: u32) -> PartitionId {
         partition_of(&self.bytes, partitions)
     }
+
+    /// A short name for this key where the key itself must not be told, such as in log lines: XXH3-64 of it all.
+    pub fn hash(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&self.bytes)
+    }
 }
 
 /// The partition of any record key's bytes: `(murmur2 & 0x7fffffff) % partitions`.

@@ -80,6 +80,21 @@ pub enum Expiry {
     At(UnixMillis),
 }
 
+impl Op {
+    /// The word for it, as operations are named in a batch.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Put { .. } => "put",
+            Self::Delete => "delete",
+            Self::Ttl { .. } => "ttl",
+            Self::Increment { .. } => "increment",
+            Self::Append { .. } => "append",
+            Self::MergePatch { .. } => "merge-patch",
+            Self::JsonPatch { .. } => "json-patch",
+        }
+    }
+}
+
 impl Expiry {
     /// Whether it is one that a record may carry: a TTL of 1 s to 10 years, or a moment up to the year 9999.
     pub fn is_valid(self) -> bool {

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use crate::{
     Conditions, DeadReason as Reason, DecodeError, Expiry, Mutation, MutationId, Op, Raw, RecordKey,
     UnixMillis,
+    envelope::{check_expiry, content_type},
     limits::CONDITION_BYTES_MAX,
-    record::{check_expiry, content_type, refused},
+    record::refused,
 };
 
 /// Reads a record in the plain form.

@@ -6,13 +6,9 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::{
-    CONTENT_TYPE_DEFAULT, Claim, Conditions, Control, ControlOp, DeadReason as Reason, FORMAT_RECORD,
-    HEADER_FORMAT, HEADER_MAC, JsonInvalid, KeyMissing, Keyring, LogId, Mutation, MutationId, Offset, Op,
-    PartitionId, Raw, Received, RecordKey, Refusal, json,
-    limits::{
-        CONDITION_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, CONTROL_OFFSETS_MAX, FORMAT, HEADER_BYTES_MAX,
-        HEADERS_MAX,
-    },
+    Claim, Control, ControlOp, DeadReason as Reason, FORMAT_RECORD, HEADER_FORMAT, HEADER_MAC, KeyMissing,
+    Keyring, LogId, Mutation, Offset, PartitionId, Raw, Received, RecordKey, Refusal, envelope,
+    limits::{CONTROL_OFFSETS_MAX, FORMAT, HEADER_BYTES_MAX, HEADERS_MAX},
     partition_of, plain, wire,
 };
 
@@ -54,20 +50,7 @@ pub struct Decoder {
 impl Mutation {
     /// The bytes of this mutation in the record form.
     pub fn encode(&self) -> Raw {
-        let message = wire::Record {
-            format: FORMAT,
-            id: self.id.map(|id| Bytes::copy_from_slice(&id.bytes)).unwrap_or_default(),
-            durable: self.id.is_some_and(|id| id.durable),
-            conditions: (!self.conditions.is_empty()).then(|| wire::Conditions {
-                exists: self.conditions.exists,
-                absent: self.conditions.absent,
-                version: self.conditions.version.clone().unwrap_or_default(),
-            }),
-            key: None,
-            control: None,
-            op: Some(wire::op_out(&self.op)),
-        };
-        Raw { key: Some(self.key.bytes().clone()), ..record_form(message.encode_to_vec()) }
+        Raw { key: Some(self.key.bytes().clone()), ..record_form(envelope::write(self).encode_to_vec()) }
     }
 }
 
@@ -172,7 +155,7 @@ impl Decoder {
                 "the record's key and its envelope name different keys",
             ));
         }
-        decode_mutation(message, key).map(Record::Mutation)
+        Ok(Record::Mutation(envelope::read(message, key)?))
     }
 
     fn key_of(&self, raw: &Raw) -> Result<RecordKey, DecodeError> {
@@ -211,7 +194,7 @@ impl Decoder {
         if !(0..=CONTROL_OFFSETS_MAX).contains(&lag) {
             return Err(forged("it was made for another place in the log"));
         }
-        let id = mutation_id(&message.id, false)?.ok_or_else(|| forged("it has no id"))?;
+        let id = envelope::id(&message.id, false)?.ok_or_else(|| forged("it has no id"))?;
         let op = message.op.and_then(control_op_in).ok_or_else(|| forged("it says nothing that is known"))?;
         if let ControlOp::Claim(claim) = &op {
             self.keyring.holds(claim.mac_key_id).map_err(DecodeError::KeyMissing)?;
@@ -227,7 +210,7 @@ impl Decoder {
     }
 }
 
-fn is_control(op: &wire::record::Op) -> bool {
+pub(crate) fn is_control(op: &wire::record::Op) -> bool {
     use wire::record::Op;
     match op {
         Op::Genesis(_) | Op::Claim(_) | Op::Sweep(_) | Op::Purge(_) | Op::Seal(_) => true,
@@ -260,120 +243,4 @@ fn control_op_in(op: wire::record::Op) -> Option<ControlOp> {
         | Op::MergePatch(_)
         | Op::JsonPatch(_) => return None,
     })
-}
-
-/// A `millpond.v1.Record` outside the log, as a batch carries it: its key without a tenant, and the mutation.
-///
-/// # Errors
-/// What is wrong with it, as it would be dead-lettered.
-pub fn decode_mutation_bytes(
-    bytes: Bytes,
-    key: impl FnOnce(&[u8]) -> Result<RecordKey, Refusal>,
-) -> Result<Mutation, DecodeError> {
-    let message =
-        wire::Record::decode(bytes).map_err(|_| refused(Reason::Undecodable, "not a millpond.v1.Record"))?;
-    if message.format / 100 > FORMAT / 100 {
-        return Err(DecodeError::FormatUnknown(message.format));
-    }
-    if message.control.is_some() || message.op.as_ref().is_some_and(is_control) {
-        return Err(refused(Reason::ForgedControlRecord, "control records do not come from producers"));
-    }
-    let key = key(message.key.as_deref().unwrap_or_default()).map_err(DecodeError::Refused)?;
-    decode_mutation(message, key)
-}
-
-fn decode_mutation(message: wire::Record, key: RecordKey) -> Result<Mutation, DecodeError> {
-    let conditions = message.conditions.unwrap_or_default();
-    if conditions.version.len() > CONDITION_BYTES_MAX {
-        return Err(refused(Reason::Undecodable, "conditions.version is too long for a position"));
-    }
-    Ok(Mutation {
-        key,
-        id: mutation_id(&message.id, message.durable)?,
-        conditions: Conditions {
-            exists: conditions.exists,
-            absent: conditions.absent,
-            version: (!conditions.version.is_empty()).then_some(conditions.version),
-        },
-        op: op_in(message.op.ok_or_else(|| refused(Reason::EmptyMutation, "the record has no operation"))?)?,
-    })
-}
-
-pub(crate) fn mutation_id(bytes: &[u8], durable: bool) -> Result<Option<MutationId>, DecodeError> {
-    match <[u8; 16]>::try_from(bytes) {
-        Ok(bytes) if bytes == [0; 16] => Ok(None),
-        Ok(bytes) => Ok(Some(MutationId { bytes, durable })),
-        Err(_) if bytes.is_empty() => Ok(None),
-        Err(_) => Err(refused(Reason::Undecodable, "an id has 16 bytes")),
-    }
-}
-
-fn op_in(op: wire::record::Op) -> Result<Op, DecodeError> {
-    use wire::record::Op as In;
-    let json_invalid = |error: JsonInvalid| refused(Reason::Undecodable, format!("the patch is {error}"));
-    let op = match op {
-        In::Put(put) => Op::Put {
-            value: put.value,
-            content_type: content_type(put.content_type)?,
-            expiry: wire::expiry_in(put.expiry),
-        },
-        In::Delete(_) => Op::Delete,
-        In::Ttl(ttl) => Op::Ttl {
-            mode: wire::mode_in(ttl.mode)
-                .ok_or_else(|| refused(Reason::Undecodable, "ttl.mode is unknown"))?,
-            expiry: wire::expiry_in(ttl.expiry),
-        },
-        In::Increment(increment) => Op::Increment { by: increment.by, initial: increment.initial },
-        In::Append(append) => Op::Append { value: append.value },
-        In::MergePatch(patch) => {
-            json::check(&patch.patch).map_err(json_invalid)?;
-            Op::MergePatch { patch: patch.patch }
-        }
-        In::JsonPatch(patch) => {
-            json::check_patch(&patch.patch).map_err(json_invalid)?;
-            Op::JsonPatch { patch: patch.patch }
-        }
-        In::Genesis(_) | In::Claim(_) | In::Sweep(_) | In::Purge(_) | In::Seal(_) => {
-            return Err(refused(Reason::ForgedControlRecord, "not a mutation"));
-        }
-    };
-    check_expiry(&op)?;
-    Ok(op)
-}
-
-/// A put without a content type has the default one. One that no header or text column could carry is refused.
-pub(crate) fn content_type(text: String) -> Result<String, DecodeError> {
-    if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return Err(refused(Reason::HeaderInvalid, "a content type is printable ASCII"));
-    }
-    match text.len() {
-        0 => Ok(CONTENT_TYPE_DEFAULT.to_owned()),
-        1..=CONTENT_TYPE_BYTES_MAX => Ok(text),
-        _ => Err(refused(Reason::HeaderInvalid, "the content type is too long")),
-    }
-}
-
-pub(crate) fn check_expiry(op: &Op) -> Result<(), DecodeError> {
-    use crate::{Expiry, TtlMode};
-    let invalid = |detail: &str| Err(refused(Reason::TtlInvalid, detail));
-    let expiry = match op {
-        Op::Ttl { mode: TtlMode::Extend, expiry: Some(Expiry::At(_)) } => {
-            return invalid("extend takes a TTL");
-        }
-        Op::Ttl { mode, expiry: None } if *mode != TtlMode::Set => {
-            return invalid("this mode takes an expiry");
-        }
-        Op::Put { expiry, .. } | Op::Ttl { expiry, .. } => *expiry,
-        Op::Delete
-        | Op::Increment { .. }
-        | Op::Append { .. }
-        | Op::MergePatch { .. }
-        | Op::JsonPatch { .. } => None,
-    };
-    match expiry {
-        Some(expiry) if !expiry.is_valid() => {
-            invalid("a TTL is 1 s to 10 years, an expiry before the year 10000")
-        }
-        _ => Ok(()),
-    }
 }

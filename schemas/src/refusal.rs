@@ -7,7 +7,7 @@ use std::fmt;
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)+) => {
         /// Why a record is dead-lettered. Its code is stable.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason { $($(#[$doc])* $name,)+ }
 
         impl Reason {

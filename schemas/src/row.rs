@@ -70,7 +70,7 @@ impl Row {
         hash.digest().cast_signed()
     }
 
-    /// This row's part in the digest of a copy: XXH3-128 over every column. Parts add up, in any order.
+    /// This row's part in the digest of a copy: XXH3-128 over every column. Parts add up, wrapping, in any order.
     pub fn digest(&self, partition: PartitionId) -> u128 {
         let mut hash = Xxh3::new();
         hash.update(&self.checksum(partition).to_le_bytes());

@@ -25,12 +25,16 @@ impl Migration {
 }
 
 /// Those of a SQLite shard, in order.
-pub const SQLITE: &[Migration] =
-    &[Migration { version: 1, name: "0001_first", sql: include_str!("../sql/sqlite/0001_first.sql") }];
+pub const SQLITE: &[Migration] = &[
+    Migration { version: 1, name: "0001_first", sql: include_str!("../sql/sqlite/0001_first.sql") },
+    Migration { version: 2, name: "0002_published", sql: include_str!("../sql/sqlite/0002_published.sql") },
+];
 
 /// Those of a Postgres shard, in order.
-pub const POSTGRES: &[Migration] =
-    &[Migration { version: 1, name: "0001_first", sql: include_str!("../sql/postgres/0001_first.sql") }];
+pub const POSTGRES: &[Migration] = &[
+    Migration { version: 1, name: "0001_first", sql: include_str!("../sql/postgres/0001_first.sql") },
+    Migration { version: 2, name: "0002_published", sql: include_str!("../sql/postgres/0002_published.sql") },
+];
 
 /// Name of the Postgres table that holds one partition's rows: made of an integer only.
 pub fn leaf_name(partition: PartitionId) -> String {

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use crate::{Generation, LogId, Offset, PartitionId, Position, wire};
+use crate::{Generation, LogId, Offset, PartitionId, Position, UnixMillis, wire};
 
 /// The versioned document on the control topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,19 @@ pub struct SkipTime {
     pub to: Offset,
 }
 
+/// What an operator did to the topology, for those who ask later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// As the command knew it.
+    pub who: String,
+    /// By the clock of whoever wrote the change.
+    pub at: UnixMillis,
+    /// The command, such as `skip 1-3-42`.
+    pub what: String,
+    /// In the operator's words.
+    pub why: String,
+}
+
 /// An encoded topology is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a topology: {0}")]
@@ -68,19 +81,43 @@ impl Topology {
     }
 
     /// Protobuf bytes of the `millpond.v1.TopologyChange` that puts this document in place of the epoch before it.
-    pub fn encode_change(&self) -> Bytes {
+    pub fn encode_change(&self, audit: Option<&Audit>) -> Bytes {
+        let audit = audit.map(|audit| wire::Audit {
+            who: audit.who.clone(),
+            at_ms: audit.at.0,
+            what: audit.what.clone(),
+            why: audit.why.clone(),
+        });
         let change = wire::TopologyChange {
             replaces_epoch: self.epoch.saturating_sub(1),
             topology: Some(wire::topology_out(self)),
+            audit,
         };
         change.encode_to_vec().into()
     }
 
-    /// Reads a change: the document, and the epoch that it replaces.
-    pub fn decode_change(bytes: Bytes) -> Result<(u64, Self), TopologyInvalid> {
+    /// Reads a change.
+    pub fn decode_change(bytes: Bytes) -> Result<Change, TopologyInvalid> {
         let change =
             wire::TopologyChange::decode(bytes).map_err(|error| TopologyInvalid(error.to_string()))?;
         let topology = change.topology.ok_or_else(|| TopologyInvalid("no document".into()))?;
-        Ok((change.replaces_epoch, wire::topology_in(topology)?))
+        let audit = change.audit.map(|audit| Audit {
+            who: audit.who,
+            at: UnixMillis(audit.at_ms),
+            what: audit.what,
+            why: audit.why,
+        });
+        Ok(Change { replaces: change.replaces_epoch, topology: wire::topology_in(topology)?, audit })
     }
+}
+
+/// One change, as it lies on the control topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The epoch that it replaces.
+    pub replaces: u64,
+    /// The document.
+    pub topology: Topology,
+    /// Who asked for it.
+    pub audit: Option<Audit>,
 }

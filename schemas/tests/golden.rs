@@ -5,10 +5,10 @@
 
 use bytes::Bytes;
 use millpond_schemas::{
-    Claim, Conditions, Control, ControlOp, DeadReason, Decoder, Effect, Exception, Expiry, Generation,
-    Keyring, LogId, Mutation, MutationId, Offset, Op, Outcome, OutcomeRange, PartitionId, Position, Raw,
-    Received, Record, RecordKey, Refusal, Rejected, Rejection, Shard, SkipTime, Topology, TtlMode,
-    UnixMillis, Version, partition_of,
+    Audit, Change, Claim, Conditions, Control, ControlOp, DeadReason, Decoder, Effect, Exception, Expiry,
+    Generation, Keyring, LogId, Mutation, MutationId, Offset, Op, Outcome, OutcomeRange, PartitionId,
+    Position, Raw, Received, Record, RecordKey, Refusal, Rejected, Rejection, Shard, SkipTime, Topology,
+    TtlMode, UnixMillis, Version, partition_of,
 };
 use serde_json::Value;
 
@@ -277,7 +277,12 @@ fn a_foreign_topology_is_read_and_written_to_the_bit() {
     };
     each(&messages, "topologies", |name, message| {
         let bytes = hex(&message["value"]);
-        assert_eq!(Topology::decode_change(bytes.clone()), Ok((3, topology.clone())), "{name}");
-        assert_eq!(topology.encode_change(), bytes, "{name}");
+        let change = Change { replaces: 3, topology: topology.clone(), audit: None };
+        assert_eq!(Topology::decode_change(bytes.clone()), Ok(change), "{name}");
+        assert_eq!(topology.encode_change(None), bytes, "{name}");
     });
+    let audit =
+        Audit { who: "root@db-1".into(), at: UnixMillis(7), what: "skip 1-2-9".into(), why: "poison".into() };
+    let change = Topology::decode_change(topology.encode_change(Some(&audit)));
+    assert_eq!(change, Ok(Change { replaces: 3, topology, audit: Some(audit) }));
 }

@@ -76,4 +76,49 @@ impl Error {
     pub(crate) fn schema(doing: &'static str, source: impl Into<BoxError>) -> Self {
         Self::Schema { doing, source: source.into() }
     }
+
+    pub(crate) fn refused(doing: &'static str, source: impl Into<BoxError>) -> Self {
+        Self::Refused { doing, source: source.into() }
+    }
+}
+
+/// Rows in a copy that is not there.
+pub(crate) fn no_copy(doing: &'static str) -> Error {
+    Error::unavailable(doing, "the shard has no copy of the partition")
+}
+
+/// What a database's own code means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Unavailable,
+    Refused,
+    Corrupt,
+    Schema,
+}
+
+impl Class {
+    pub(crate) fn of(self, doing: &'static str, source: impl Into<BoxError>) -> Error {
+        match self {
+            Self::Unavailable => Error::unavailable(doing, source),
+            Self::Refused => Error::refused(doing, source),
+            Self::Corrupt => Error::corrupt(doing, source),
+            Self::Schema => Error::schema(doing, source),
+        }
+    }
+}
+
+/// Turns sqlx's error into ours; `class` judges what the database itself said.
+pub(crate) fn classify(
+    doing: &'static str,
+    error: sqlx::Error,
+    class: impl FnOnce(&dyn sqlx::error::DatabaseError) -> Class,
+) -> Error {
+    let class = match &error {
+        sqlx::Error::Database(database) => class(database.as_ref()),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Class::Corrupt,
+        sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => Class::Refused,
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => Class::Unavailable,
+        _ => Class::Schema,
+    };
+    class.of(doing, error)
 }

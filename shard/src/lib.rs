@@ -4,18 +4,45 @@
 //! what; a shard only compares and sets.
 //! Invariant: what one call writes is committed as a whole or not at all, and a dropped call is never half done.
 
+mod assemble;
+mod chunks;
+mod columns;
+mod copy_reader;
+mod decode;
+mod engine;
 mod error;
 mod headers;
+mod hold;
+mod meters;
+mod postgres;
+mod readers;
+mod router;
+mod sizes;
 mod sqlite;
+mod stored;
 mod types;
+mod writer;
+
+use std::time::Duration;
 
 use millpond_schemas::{
-    DeadLetter, Flush, Offset, Operation, PartitionId, RecordKey, Row, Seen, UnixMillis, Watermark,
+    DeadLetter, Flush, Generation, Offset, Operation, PartitionId, RecordKey, Row, Seen, UnixMillis,
+    Watermark,
 };
 
+pub use copy_reader::CopyReader;
 pub use error::{BoxError, Error};
+pub use hold::{Hold, HoldError};
+pub use meters::register;
+pub use postgres::{AddressInvalid, Password, Postgres, PostgresConfig};
+pub use router::{Kind, NodeReport, Reached, Reading, Report, Router, Want, Wants};
+pub use sizes::Sizes;
 pub use sqlite::{Sqlite, SqliteConfig};
-pub use types::{Applied, Due, Dump, Found, Freshness, KEYS_MAX, Outcomes, Scan, Scanned, Snapshot, Wanted};
+pub use stored::{Name, Stored, Table, Value, watermark_columns};
+pub use types::{
+    Applied, Due, Dump, Found, Freshness, KEYS_MAX, Letter, Letters, ManyRead, NodeState, Outcomes, Pool,
+    Scan, Scanned, Snapshot, Stats, Wanted,
+};
 
 /// One SQL database. Cloning is cheap and names the same one.
 ///
@@ -28,6 +55,8 @@ pub use types::{Applied, Due, Dump, Found, Freshness, KEYS_MAX, Outcomes, Scan, 
 pub enum Shard {
     /// A file of the embedded default.
     Sqlite(Sqlite),
+    /// A Postgres database: a primary, or a replica that is only read.
+    Postgres(Postgres),
 }
 
 /// Opening and closing.
@@ -40,10 +69,59 @@ impl Shard {
         Ok(Self::Sqlite(Sqlite::open(config).await?))
     }
 
+    /// Names a Postgres shard. Connects when something is asked of it, so the database need not be up.
+    ///
+    /// # Errors
+    /// [`Error::Schema`]: the address is none, or has a password in it.
+    pub fn open_postgres(config: &PostgresConfig) -> Result<Self, Error> {
+        Ok(Self::Postgres(Postgres::open(config)?))
+    }
+
+    /// Makes the tables, or brings them up to date. Running it again, or twice at a time, changes nothing.
+    ///
+    /// A SQLite shard does so when it is opened; a Postgres one says `millpond init` until it was done.
+    /// # Errors
+    /// [`Error::Schema`]: a newer build, or another program, made the tables.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(shard) => shard.migrate().await,
+        }
+    }
+
+    /// What the node is just now: one small statement.
+    pub async fn node_state(&self) -> Result<NodeState, Error> {
+        match self {
+            Self::Sqlite(_) => Ok(NodeState { in_recovery: false, replay_lag: Some(Duration::ZERO) }),
+            Self::Postgres(shard) => shard.node_state().await,
+        }
+    }
+
     /// Finishes the calls that have begun and closes every connection. Later calls get [`Error::Unavailable`].
     pub async fn close(&self) {
         match self {
             Self::Sqlite(shard) => shard.close().await,
+            Self::Postgres(shard) => shard.close().await,
+        }
+    }
+
+    /// Whether both name the same open database.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sqlite(one), Self::Sqlite(other)) => one.is(other),
+            (Self::Postgres(one), Self::Postgres(other)) => one.is(other),
+            (Self::Sqlite(_), Self::Postgres(_)) | (Self::Postgres(_), Self::Sqlite(_)) => false,
+        }
+    }
+
+    /// Whether what was opened is still what is found under its name: one look, nothing that waits.
+    ///
+    /// # Errors
+    /// [`Error::Schema`]: the file was deleted or exchanged meanwhile; whatever is written to it is lost.
+    pub fn check_place(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(shard) => shard.check_place(),
+            Self::Postgres(_) => Ok(()),
         }
     }
 
@@ -54,6 +132,7 @@ impl Shard {
     pub async fn checkpoint(&self) -> Result<Vec<Watermark>, Error> {
         match self {
             Self::Sqlite(shard) => shard.checkpoint().await,
+            Self::Postgres(shard) => shard.checkpoint().await,
         }
     }
 }
@@ -69,6 +148,7 @@ impl Shard {
     pub async fn watermarks(&self, partitions: Vec<PartitionId>) -> Result<Vec<Watermark>, Error> {
         match self {
             Self::Sqlite(shard) => shard.watermarks(partitions).await,
+            Self::Postgres(shard) => shard.watermarks(partitions).await,
         }
     }
 
@@ -79,6 +159,18 @@ impl Shard {
     pub async fn create_copy(&self, watermark: Watermark) -> Result<(), Error> {
         match self {
             Self::Sqlite(shard) => shard.create_copy(watermark).await,
+            Self::Postgres(shard) => shard.create_copy(watermark).await,
+        }
+    }
+
+    /// Throws a copy away: its rows, ids, outcomes, dead letters and its watermark, which must be `seen`.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`]: it stands elsewhere, or there is none; nothing was thrown away.
+    pub async fn discard_copy(&self, seen: Watermark) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(shard) => shard.discard_copy(seen).await,
+            Self::Postgres(shard) => shard.discard_copy(seen).await,
         }
     }
 
@@ -93,6 +185,7 @@ impl Shard {
     pub async fn apply(&self, flushes: Vec<Flush>) -> Result<Applied, Error> {
         match self {
             Self::Sqlite(shard) => shard.apply(flushes).await,
+            Self::Postgres(shard) => shard.apply(flushes).await,
         }
     }
 
@@ -102,6 +195,7 @@ impl Shard {
     pub async fn rows_for_fold(&self, wanted: Vec<Wanted>) -> Result<Vec<Found>, Error> {
         match self {
             Self::Sqlite(shard) => shard.rows_for_fold(wanted).await,
+            Self::Postgres(shard) => shard.rows_for_fold(wanted).await,
         }
     }
 
@@ -117,6 +211,7 @@ impl Shard {
     ) -> Result<Vec<Row>, Error> {
         match self {
             Self::Sqlite(shard) => shard.due(partition, due, until, limit).await,
+            Self::Postgres(shard) => shard.due(partition, due, until, limit).await,
         }
     }
 
@@ -129,6 +224,7 @@ impl Shard {
     ) -> Result<Vec<Seen>, Error> {
         match self {
             Self::Sqlite(shard) => shard.seen(partition, after, since).await,
+            Self::Postgres(shard) => shard.seen(partition, after, since).await,
         }
     }
 
@@ -137,12 +233,70 @@ impl Shard {
     pub async fn prune(&self, partition: PartitionId, rows_max: u32) -> Result<bool, Error> {
         match self {
             Self::Sqlite(shard) => shard.prune(partition, rows_max).await,
+            Self::Postgres(shard) => shard.prune(partition, rows_max).await,
+        }
+    }
+
+    /// Dead letters that [`Shard::published`] was not told of, with their generation, in order, at most `limit`.
+    pub async fn unpublished(
+        &self,
+        partition: PartitionId,
+        limit: u32,
+    ) -> Result<Vec<(Generation, DeadLetter)>, Error> {
+        match self {
+            Self::Sqlite(shard) => shard.unpublished(partition, limit).await,
+            Self::Postgres(shard) => shard.unpublished(partition, limit).await,
+        }
+    }
+
+    /// Notes that dead letters up to this one are on their topic. Never goes back.
+    pub async fn published(
+        &self,
+        partition: PartitionId,
+        generation: Generation,
+        offset: Offset,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(shard) => shard.published(partition, generation, offset).await,
+            Self::Postgres(shard) => shard.published(partition, generation, offset).await,
         }
     }
 }
 
 /// For readers: over a few connections of their own.
 impl Shard {
+    /// As [`Shard::watermarks`], as a reader sees them: nothing is locked, and no commit under way is waited for.
+    pub async fn read_watermarks(&self, partitions: Vec<PartitionId>) -> Result<Vec<Watermark>, Error> {
+        match self {
+            Self::Sqlite(shard) => shard.read_watermarks(partitions).await,
+            Self::Postgres(shard) => shard.read_watermarks(partitions).await,
+        }
+    }
+
+    /// How many calls of readers run at once; more wait for one another.
+    pub fn readers(&self) -> usize {
+        match self {
+            Self::Sqlite(shard) => shard.readers(),
+            Self::Postgres(shard) => shard.readers(),
+        }
+    }
+
+    /// How large the database is, and what is dead in it: two small statements.
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        match self {
+            Self::Sqlite(shard) => shard.stats().await,
+            Self::Postgres(shard) => shard.stats().await,
+        }
+    }
+
+    /// How busy its connections are.
+    pub fn pool(&self) -> Pool {
+        match self {
+            Self::Sqlite(shard) => shard.pool(),
+            Self::Postgres(shard) => shard.pool(),
+        }
+    }
+
     /// Rows of keys of one partition, in the order of `keys`, with the state that they were read from: one statement.
     ///
     /// None where a key is absent, a tombstone, or expired by the shard's clock.
@@ -153,16 +307,47 @@ impl Shard {
     pub async fn read(&self, partition: PartitionId, keys: Vec<RecordKey>) -> Result<Snapshot, Error> {
         match self {
             Self::Sqlite(shard) => shard.read(partition, keys).await,
+            Self::Postgres(shard) => shard.read(partition, keys).await,
+        }
+    }
+
+    /// Rows of keys of several partitions, in the order of `keys`, with the state of each partition: one statement.
+    ///
+    /// None where a key is absent, a tombstone, or expired by the shard's clock.
+    /// # Shape
+    /// `keys`: at most [`KEYS_MAX`]; may be empty, or repeat. A partition without a copy here has no entry in
+    /// [`ManyRead::freshness`]: of its keys nothing is known.
+    /// # Errors
+    /// [`Error::Refused`]: too many keys.
+    pub async fn read_many(&self, keys: Vec<(PartitionId, RecordKey)>) -> Result<ManyRead, Error> {
+        match self {
+            Self::Sqlite(shard) => shard.read_many(keys, None).await,
+            Self::Postgres(shard) => shard.read_many(keys, None).await,
+        }
+    }
+
+    /// As [`Shard::read_many`], but no more when the values, in the order of `keys`, come to `bytes_max` bytes. The
+    /// first is read in any case. How far it came is in [`ManyRead::cut`].
+    pub async fn read_many_within(
+        &self,
+        keys: Vec<(PartitionId, RecordKey)>,
+        bytes_max: usize,
+    ) -> Result<ManyRead, Error> {
+        match self {
+            Self::Sqlite(shard) => shard.read_many(keys, Some(bytes_max)).await,
+            Self::Postgres(shard) => shard.read_many(keys, Some(bytes_max)).await,
         }
     }
 
     /// Rows of one tenant in key order over several partitions, with the state of each: one statement.
     ///
+    /// It stops where the limits of the scan say so, and tells where in [`Scanned::cut`].
     /// # Shape
     /// Partitions without a copy here have no entry in [`Scanned::freshness`].
     pub async fn range(&self, partitions: Vec<PartitionId>, scan: Scan) -> Result<Scanned, Error> {
         match self {
             Self::Sqlite(shard) => shard.range(partitions, scan).await,
+            Self::Postgres(shard) => shard.range(partitions, scan).await,
         }
     }
 
@@ -179,6 +364,7 @@ impl Shard {
     ) -> Result<Outcomes, Error> {
         match self {
             Self::Sqlite(shard) => shard.outcomes(partition, from, to).await,
+            Self::Postgres(shard) => shard.outcomes(partition, from, to).await,
         }
     }
 
@@ -186,6 +372,7 @@ impl Shard {
     pub async fn operations(&self, partition: PartitionId) -> Result<Vec<Operation>, Error> {
         match self {
             Self::Sqlite(shard) => shard.operations(partition).await,
+            Self::Postgres(shard) => shard.operations(partition).await,
         }
     }
 
@@ -198,16 +385,15 @@ impl Shard {
     ) -> Result<Vec<DeadLetter>, Error> {
         match self {
             Self::Sqlite(shard) => shard.dead_letters(partition, from, limit).await,
+            Self::Postgres(shard) => shard.dead_letters(partition, from, limit).await,
         }
     }
 
-    /// Everything of a copy at one moment, in memory, in an order that does not depend on how it was made.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] also when there is no copy of the partition here.
-    pub async fn dump(&self, partition: PartitionId) -> Result<Dump, Error> {
+    /// How many dead letters there are, and then the `limit` newest. Counts by reading them all, so not for every call.
+    pub async fn letters(&self, partition: PartitionId, limit: u32) -> Result<Letters, Error> {
         match self {
-            Self::Sqlite(shard) => shard.dump(partition).await,
+            Self::Sqlite(shard) => shard.letters(partition, limit).await,
+            Self::Postgres(shard) => shard.letters(partition, limit).await,
         }
     }
 }

@@ -4,29 +4,37 @@
 
 mod apply;
 mod batch;
-mod decode;
+mod copy;
+mod discard;
 mod dump;
 mod error;
 mod memory;
 mod open;
+mod place;
 mod prune;
+mod range;
 mod read;
-mod readers;
 mod remember;
 mod statement;
+mod stats;
 mod upsert;
 mod watermark;
-mod writer;
 
-use std::{fmt, path::PathBuf, pin::Pin, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use millpond_schemas::{
-    DeadLetter, Flush, Offset, Operation, PartitionId, RecordKey, Row, Seen, UnixMillis, Watermark,
+    DeadLetter, Flush, Generation, Offset, Operation, PartitionId, RecordKey, Row, Seen, UnixMillis,
+    Watermark,
 };
 
-use crate::{Applied, Due, Dump, Error, Found, Outcomes, Scan, Scanned, Snapshot, Wanted};
-use readers::Readers;
-use writer::Writer;
+use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+
+pub(crate) use self::copy::{close, stream};
+use self::place::Place;
+use crate::{
+    Applied, CopyReader, Due, Dump, Error, Found, Hold, HoldError, Letters, ManyRead, Outcomes, Pool, Scan,
+    Scanned, Snapshot, Stats, Wanted, engine::Engine, hold, readers::Readers, writer::Writer,
+};
 
 /// Where a SQLite shard is, and how much it may take.
 #[derive(Clone, Debug)]
@@ -37,40 +45,73 @@ pub struct SqliteConfig {
     pub readers: u32,
     /// Page cache of the connection that writes, KiB; those that read share as much. Smaller: more reads of the file.
     pub cache_kib: u32,
+    /// It need not outlast this process: nothing is synced.
+    pub throwaway: bool,
 }
 
 impl SqliteConfig {
     /// The usual one for this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 4, cache_kib: 32 * 1024 }
+        Self { path: path.into(), readers: 4, cache_kib: 32 * 1024, throwaway: false }
     }
 }
 
-/// A call at work on a connection.
-type Running<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
+/// This moment by the shard's clock, ms. One value throughout a statement.
+const NOW: &str = "CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER)";
+
+/// How connections to the file are opened.
+struct File(SqliteConnectOptions);
+
+impl Engine for File {
+    type Connection = SqliteConnection;
+    /// SQLite runs in this process.
+    const DEADLINE: Option<std::time::Duration> = None;
+
+    async fn open(&self) -> Result<SqliteConnection, Error> {
+        self.0.connect().await.map_err(error::during("open the shard's file"))
+    }
+
+    async fn close(connection: SqliteConnection) -> Result<(), sqlx::Error> {
+        connection.close().await
+    }
+}
 
 /// An open SQLite shard.
 #[derive(Clone)]
 pub struct Sqlite(Arc<Inner>);
 
 struct Inner {
-    path: PathBuf,
-    writer: Writer,
-    readers: Readers,
+    place: Place,
+    writer: Writer<File>,
+    readers: Readers<File>,
 }
 
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Sqlite").field(&self.0.path).finish()
+        f.debug_tuple("Sqlite").field(&self.0.place.path()).finish()
     }
 }
 
 impl Sqlite {
     pub(crate) async fn open(config: &SqliteConfig) -> Result<Self, Error> {
         let first = open::prepare(config).await?;
-        let readers = Readers::new(open::reading(config), config.readers);
-        let writer = Writer::start(open::writing(config), first);
-        Ok(Self(Arc::new(Inner { path: config.path.clone(), writer, readers })))
+        let readers = Readers::new(File(open::reading(config)), config.readers);
+        let writer = Writer::start(Arc::new(File(open::writing(config))), Some(first));
+        let place = Place::of(config.path.clone())?;
+        Ok(Self(Arc::new(Inner { place, writer, readers })))
+    }
+
+    pub(crate) async fn open_read_only(config: &SqliteConfig) -> Result<Self, Error> {
+        open::inspect(config).await?;
+        let reading = open::reading_only(config);
+        let readers = Readers::new(File(reading.clone()), config.readers);
+        let writer = Writer::start(Arc::new(File(reading)), None);
+        let place = Place::of(config.path.clone())?;
+        Ok(Self(Arc::new(Inner { place, writer, readers })))
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) async fn close(&self) {
@@ -78,16 +119,37 @@ impl Sqlite {
         self.0.writer.close().await;
     }
 
+    pub(crate) async fn stats(&self) -> Result<Stats, Error> {
+        self.0.readers.run(|c| Box::pin(stats::read(c))).await
+    }
+
+    pub(crate) fn pool(&self) -> Pool {
+        Pool { writes_waiting: self.0.writer.waiting(), ..self.0.readers.pool() }
+    }
+
     pub(crate) async fn checkpoint(&self) -> Result<Vec<Watermark>, Error> {
         self.0.writer.run(|c| Box::pin(watermark::checkpoint(c))).await
     }
 
+    pub(crate) fn check_place(&self) -> Result<(), Error> {
+        self.0.place.check()
+    }
+
+    pub(crate) fn hold(&self, by: &str) -> Result<Hold, HoldError> {
+        hold::file(self.0.place.path(), by)
+    }
+
     pub(crate) async fn watermarks(&self, partitions: Vec<PartitionId>) -> Result<Vec<Watermark>, Error> {
+        self.0.place.check()?;
         self.0.writer.run(|c| Box::pin(async move { watermark::of(c, &partitions).await })).await
     }
 
     pub(crate) async fn create_copy(&self, watermark: Watermark) -> Result<(), Error> {
         self.0.writer.run(|c| Box::pin(watermark::create(c, watermark))).await
+    }
+
+    pub(crate) async fn discard_copy(&self, seen: Watermark) -> Result<(), Error> {
+        self.0.writer.run(|c| Box::pin(discard::discard(c, seen))).await
     }
 
     pub(crate) async fn apply(&self, flushes: Vec<Flush>) -> Result<Applied, Error> {
@@ -111,12 +173,48 @@ impl Sqlite {
         self.0.writer.run(move |c| Box::pin(prune::prune(c, partition, rows_max))).await
     }
 
+    pub(crate) async fn unpublished(
+        &self,
+        partition: PartitionId,
+        limit: u32,
+    ) -> Result<Vec<(Generation, DeadLetter)>, Error> {
+        self.0.writer.run(move |c| Box::pin(memory::unpublished(c, partition, limit))).await
+    }
+
+    pub(crate) async fn published(
+        &self,
+        partition: PartitionId,
+        generation: Generation,
+        offset: Offset,
+    ) -> Result<(), Error> {
+        self.0.writer.run(move |c| Box::pin(remember::published(c, partition, generation, offset))).await
+    }
+
+    pub(crate) async fn read_many(
+        &self,
+        keys: Vec<(PartitionId, RecordKey)>,
+        bytes_max: Option<usize>,
+    ) -> Result<ManyRead, Error> {
+        self.0.readers.run(move |c| Box::pin(read::many(c, keys, bytes_max))).await
+    }
+
+    pub(crate) async fn read_watermarks(
+        &self,
+        partitions: Vec<PartitionId>,
+    ) -> Result<Vec<Watermark>, Error> {
+        self.0.readers.run(|c| Box::pin(async move { watermark::of(c, &partitions).await })).await
+    }
+
+    pub(crate) fn readers(&self) -> usize {
+        self.0.readers.connections()
+    }
+
     pub(crate) async fn read(&self, partition: PartitionId, keys: Vec<RecordKey>) -> Result<Snapshot, Error> {
         self.0.readers.run(move |c| Box::pin(read::keys(c, partition, keys))).await
     }
 
     pub(crate) async fn range(&self, partitions: Vec<PartitionId>, scan: Scan) -> Result<Scanned, Error> {
-        self.0.readers.run(|c| Box::pin(read::range(c, partitions, scan))).await
+        self.0.readers.run(|c| Box::pin(range::range(c, partitions, scan))).await
     }
 
     pub(crate) async fn outcomes(
@@ -149,6 +247,14 @@ impl Sqlite {
         limit: u32,
     ) -> Result<Vec<DeadLetter>, Error> {
         self.0.readers.run(move |c| Box::pin(memory::dead_letters(c, partition, from, limit))).await
+    }
+
+    pub(crate) async fn letters(&self, partition: PartitionId, limit: u32) -> Result<Letters, Error> {
+        self.0.readers.run(move |c| Box::pin(memory::letters(c, partition, limit))).await
+    }
+
+    pub(crate) async fn copy_reader(&self, partition: PartitionId) -> Result<CopyReader, Error> {
+        copy::open(self.0.readers.engine().0.clone(), partition).await
     }
 
     pub(crate) async fn dump(&self, partition: PartitionId) -> Result<Dump, Error> {

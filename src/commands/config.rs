@@ -42,14 +42,15 @@ enum What {
 }
 
 /// Checks or prints.
-pub(crate) fn run(args: ConfigArgs) -> Result<Exit> {
+pub(crate) fn run(args: ConfigArgs, before: SettingsArgs) -> Result<Exit> {
     match args.what {
         What::Check { settings } => {
-            settings.load()?;
+            let settings = settings.over(before).load()?.settings;
+            settings.tokens_file().map(millpond::tokens::read).transpose()?;
             output::line("the settings are sound")?;
         }
         What::Show { json, settings } => {
-            let loaded = settings.load()?;
+            let loaded = settings.over(before).load()?;
             if json {
                 output::json(&loaded.to_json())?;
             } else {

@@ -51,16 +51,28 @@ pub(crate) async fn run(args: GetArgs) -> Result<Exit> {
     let client = args.server.client()?;
     let if_none_match = args.if_none_match.as_deref().map(etag);
     let options = ReadOptions { if_none_match, ..args.read.options()? };
-    match client.get(&key_bytes(args.key), &options).await.context("get the key")? {
+    let key = key_bytes(args.key);
+    match client.get(&key, &options).await.context("get the key")? {
         Fetched::Value(value) if args.json => output::json(&told(&value))?,
         Fetched::Value(value) => output::value(&value.bytes, args.raw)?,
         Fetched::NotModified => {}
         Fetched::Absent { .. } => {
             output::error("no such key");
+            if let Some(tip) = looks_like_path(&key) {
+                output::note(&tip);
+            }
             return Ok(Exit::Negative);
         }
     }
     Ok(Exit::Done)
+}
+
+/// Somebody who has just used curl types the path.
+fn looks_like_path(key: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(key).ok()?;
+    let (before, rest) = text.split_once("/kv/")?;
+    let is_path = (before.is_empty() || before.starts_with("http://")) && !rest.is_empty();
+    is_path.then(|| format!("a key stands alone, without path and server: `millpond get {rest}`"))
 }
 
 fn told(value: &Value) -> serde_json::Value {
@@ -76,4 +88,18 @@ fn told(value: &Value) -> serde_json::Value {
         Err(_) => told["value_b64"] = STANDARD.encode(&value.bytes).into(),
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_known_by_its_root() {
+        let tip = looks_like_path(b"http://127.0.0.1:7420/kv/a/b").unwrap();
+        assert!(tip.ends_with("`millpond get a/b`"), "{tip}");
+        assert!(looks_like_path(b"/kv/a").is_some());
+        assert_eq!(looks_like_path(b"a/kv/b"), None);
+        assert_eq!(looks_like_path(b"/kv/"), None);
+    }
 }

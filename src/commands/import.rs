@@ -38,6 +38,9 @@ Interrupted, by Ctrl-C, kill -9 of either side or a lost connection, the same co
 is durable. Every line carries an Idempotency-Key made of file, line number and content, so that what was in flight \
 takes effect once (within 24 h). It waits for a server that is down.
 
+`millpond export` writes lines that it takes. For a few operations, to see what became of each, and where nothing is to \
+be kept in between, there is `millpond batch`.
+
 Exits 3 when lines are left or failed.";
 
 const BATCH_BYTES_DEFAULT: &str = "4MiB";
@@ -101,15 +104,24 @@ fn batch_bytes(text: &str) -> Result<ByteSize, String> {
 /// Imports until the input ends or someone presses Ctrl-C.
 pub(crate) async fn run(args: ImportArgs) -> Result<Exit> {
     let client = args.server.client()?;
-    let display = Display::new();
+    let display = Display::new(&args.server.server);
     let options = options(&args)?;
     let input = input(&args.file, args.name)?;
     let importer = Importer::new(&client, options, input, display.observer())?;
     let report = importer.run(interrupted()).await;
     display.finish();
     let report = report.with_context(|| format!("import {}", args.file.display()))?;
-    tell(&report, args.json, args.rejects.as_deref())
+    let exit = tell(&report, args.json, args.rejects.as_deref())?;
+    if args.key_pointer.is_empty() && report.failures_by_code.contains_key(NO_OPERATION) {
+        output::note(
+            "lines that are no operations become keys with --key-pointer /FIELD; see `millpond import --help`",
+        );
+    }
+    Ok(exit)
 }
+
+/// The code of a line that is JSON, and other than an operation.
+const NO_OPERATION: &str = "unknown-field";
 
 fn options(args: &ImportArgs) -> Result<ImportOptions> {
     let state_dir = args.state_dir.clone().or_else(state_dir).ok_or_else(|| {
@@ -154,7 +166,7 @@ fn input(file: &Path, name: Option<String>) -> Result<Input, Misuse> {
 }
 
 /// Ready once someone wants it to stop.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;

@@ -24,6 +24,8 @@ pub(crate) struct Display {
 }
 
 struct State {
+    /// Its address.
+    server: String,
     /// `None`: standard error is no terminal.
     bar: Option<ProgressBar>,
     began: Instant,
@@ -34,10 +36,12 @@ struct State {
 }
 
 impl Display {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(server: &str) -> Self {
         let now = Instant::now();
         let bar = std::io::stderr().is_terminal().then(bar);
-        let state = State { bar, began: now, first_line: None, progress_told: now, waiting_told: None };
+        let server = server.to_owned();
+        let state =
+            State { server, bar, began: now, first_line: None, progress_told: now, waiting_told: None };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -131,7 +135,7 @@ impl State {
             return;
         }
         self.waiting_told = Some(Instant::now());
-        let text = format!("waiting for the server: {error}");
+        let text = format!("waiting for {}: {error}", self.server);
         self.tell(|| output::note(&text));
     }
 

@@ -1,11 +1,11 @@
 //! `millpond put`: one value under one key.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read},
     os::unix::ffi::OsStringExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
@@ -16,6 +16,7 @@ use super::{key_bytes, tell_written};
 use crate::{
     client_args::{ServerArgs, WriteArgs},
     exit::{Exit, Misuse},
+    output,
 };
 
 const EXAMPLES: &str = "\
@@ -71,10 +72,22 @@ pub(crate) async fn run(args: PutArgs) -> Result<Exit> {
         if_absent: args.if_none_match,
         ..args.write.options()
     };
+    if let Some(tip) = args.value.as_deref().and_then(looks_like_file) {
+        output::note(&tip);
+    }
     let (value, natural) = value(args.value, args.file)?;
     let content_type = args.content_type.as_deref().unwrap_or(natural);
     let put = client.put(&key_bytes(args.key), value.into(), content_type, &options).await;
     tell_written(&put.context("put the value")?, args.json)
+}
+
+/// Somebody who wants a file's content may type its name, as curl's `@file` or alone.
+fn looks_like_file(value: &OsStr) -> Option<String> {
+    let text = value.to_str()?;
+    let name = text.strip_prefix('@').unwrap_or(text);
+    let meant = text.starts_with('@') || text.contains('/');
+    (meant && Path::new(name).is_file())
+        .then(|| format!("the value is the text {text}; to put what the file holds: --file {name}"))
 }
 
 /// The value's bytes and the content type that suits where it came from.

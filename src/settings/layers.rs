@@ -8,15 +8,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
-use super::{Raw, RawKind, Settings, sections::SECTIONS, suggest};
+use super::{Raw, RawKind, Settings, ShardSeed, sections::SECTIONS, suggest};
 
 const PREFIX: &str = "MILLPOND_";
 
 /// Variables that other commands read; they are no settings, and no error.
-pub const CLIENT_VARIABLES: [&str; 5] =
-    ["MILLPOND_CONFIG", "MILLPOND_SERVER", "MILLPOND_TENANT", "MILLPOND_STATE_DIR", "MILLPOND_RETRY_FOR"];
+pub const CLIENT_VARIABLES: [&str; 8] = [
+    "MILLPOND_CONFIG",
+    "MILLPOND_SERVER",
+    "MILLPOND_TENANT",
+    "MILLPOND_TOKEN",
+    "MILLPOND_TOKEN_FILE",
+    "MILLPOND_STATE_DIR",
+    "MILLPOND_RETRY_FOR",
+    "MILLPOND_OPS",
+];
 
 /// A flag that sets something.
 #[derive(Clone, Debug)]
@@ -155,6 +163,13 @@ impl Layers {
             let origin = Origin::File { path: place.path.to_owned(), line };
             let name = key.get_ref();
             match value.get_ref() {
+                DeValue::Table(inner) if section == "kafka" && name == "properties" => {
+                    let read = self.settings.kafka.properties.read("", inner);
+                    self.problems.extend(read.err().map(|problem| format!("{origin}: {problem}")));
+                }
+                DeValue::Array(tables) if section.is_empty() && name == "shard" => {
+                    self.shards(place, tables);
+                }
                 DeValue::Table(inner) if section.is_empty() && !name.is_empty() => {
                     let known = SECTIONS.iter().any(|known| known.name == name.as_ref());
                     if known {
@@ -167,6 +182,22 @@ impl Layers {
                 value => {
                     let key = if section.is_empty() { name.to_string() } else { format!("{section}.{name}") };
                     self.set(&key, &raw(value), origin);
+                }
+            }
+        }
+    }
+
+    fn shards(&mut self, place: &Place<'_>, tables: &DeArray<'_>) {
+        for table in tables {
+            let read = match table.get_ref() {
+                DeValue::Table(table) => ShardSeed::read(table),
+                _ => Err("shard is not a table such as [[shard]]".to_owned()),
+            };
+            match read {
+                Ok(seed) => self.settings.seeds.push(seed),
+                Err(problem) => {
+                    let line = line_of(place.text, table.span().start);
+                    self.problems.push(format!("{}:{line}: {problem}", place.path.display()));
                 }
             }
         }
@@ -216,11 +247,12 @@ struct Place<'a> {
     text: &'a str,
 }
 
-fn line_of(text: &str, byte: usize) -> usize {
+/// The line of a byte, from 1.
+pub(crate) fn line_of(text: &str, byte: usize) -> usize {
     text.bytes().take(byte).filter(|b| *b == b'\n').count() + 1
 }
 
-fn raw(value: &DeValue<'_>) -> Raw {
+pub(super) fn raw(value: &DeValue<'_>) -> Raw {
     match value {
         DeValue::String(text) => Raw { kind: RawKind::Text, text: text.to_string() },
         DeValue::Integer(number) => {
@@ -229,6 +261,10 @@ fn raw(value: &DeValue<'_>) -> Raw {
             Raw { kind: RawKind::Integer, text }
         }
         DeValue::Boolean(bool) => Raw { kind: RawKind::Bool, text: bool.to_string() },
+        DeValue::Array(items) if items.iter().all(|item| item.get_ref().is_str()) => {
+            let items: Vec<&str> = items.iter().filter_map(|item| item.get_ref().as_str()).collect();
+            Raw { kind: RawKind::List, text: items.join(",") }
+        }
         other => Raw { kind: RawKind::Other, text: other.type_str().to_owned() },
     }
 }

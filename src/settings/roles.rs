@@ -6,11 +6,17 @@ use std::time::Duration;
 
 use millpond_schemas::{
     Generation,
+    floor::TRIM_AGE_MIN,
     limits::{PARTITIONS_MAX, SWEEP_ROWS_MAX},
 };
 
 use super::{ByteSize, Settings, SettingsError};
 use crate::embedded;
+
+/// Less would be full before a shard has ever been late.
+const BACKLOG_BYTES_MIN: u64 = 1 << 20;
+/// What a client can ask for, too.
+const DEFAULT_WAIT_MAX: Duration = Duration::from_secs(30);
 
 impl Settings {
     /// How the data directory is opened.
@@ -18,6 +24,7 @@ impl Settings {
         embedded::Options {
             partitions: self.log.partitions,
             shards: self.shards.count,
+            mac_key_file: self.mac_key_file(),
             segment_bytes: self.log.segment_bytes.0,
             queue_bytes_max: self.log.queue_bytes_max.to_usize(),
             read_connections: self.shards.read_connections,
@@ -40,13 +47,16 @@ impl Settings {
         }
     }
 
-    /// How the sweeper paces itself.
+    /// How the sweeper paces itself, and what it trims.
     pub fn sweeper_config(&self) -> millpond_sweeper::Config {
         millpond_sweeper::Config {
             interval: self.sweeper.interval,
             interval_busy: self.sweeper.interval_busy,
             rows_max: self.sweeper.rows_max,
             purge_grace: self.sweeper.purge_grace,
+            trim_after: self.log.trim_after.0,
+            trim_interval: self.sweeper.trim_interval,
+            replica_late_max: self.log.replica_late_max,
         }
     }
 
@@ -56,6 +66,7 @@ impl Settings {
         millpond_api::Config {
             value_bytes_max: api.value_bytes_max.to_usize(),
             write_wait: api.write_wait,
+            default_wait: api.default_wait.0.unwrap_or_default(),
             read_wait: api.read_wait,
             shard_deadline: api.shard_deadline,
             connections_max: usize::try_from(api.connections_max).unwrap_or(usize::MAX),
@@ -65,6 +76,8 @@ impl Settings {
             drain_timeout: api.drain_timeout,
             bodies_bytes_max: api.bodies_bytes_max.to_usize(),
             outcomes_bytes_max: api.outcomes_bytes_max.to_usize(),
+            backlog_bytes_max: self.log.backlog_bytes_max.0.map(|bytes| bytes.0),
+            free_bytes_min: self.log.free_bytes_min.0,
         }
     }
 
@@ -96,6 +109,7 @@ impl Settings {
             ("writer.flush_time_max", self.writer.flush_time_max),
             ("sweeper.interval", self.sweeper.interval),
             ("sweeper.interval_busy", self.sweeper.interval_busy),
+            ("sweeper.trim_interval", self.sweeper.trim_interval),
             ("api.shard_deadline", self.api.shard_deadline),
             ("api.head_timeout", self.api.head_timeout),
             ("api.idle_timeout", self.api.idle_timeout),
@@ -105,20 +119,42 @@ impl Settings {
                 problems.push((key, "is longer than nothing".to_owned()));
             }
         }
+        if self.log.trim_after.0.is_some_and(|age| age < TRIM_AGE_MIN) {
+            let what = "is \"off\" or at least 24h: what is younger is always kept, for repeats and outcomes";
+            problems.push(("log.trim_after", what.to_owned()));
+        }
+        if self.log.backlog_bytes_max.0.is_some_and(|bytes| bytes.0 < BACKLOG_BYTES_MIN) {
+            problems.push(("log.backlog_bytes_max", format!("is at least {}", ByteSize(BACKLOG_BYTES_MIN))));
+        }
+        if self.api.default_wait.0.is_some_and(|wait| wait > DEFAULT_WAIT_MAX) {
+            problems.push(("api.default_wait", "is at most 30s".to_owned()));
+        }
         problems
     }
 
     /// Refuses to open the store to everyone unasked.
     pub(super) fn check_exposure(&self) -> Result<(), SettingsError> {
-        if self.listen.ip().is_loopback() || self.insecure {
+        let (auth, proxy) = (self.tokens_file().is_some(), self.behind_proxy);
+        if self.listen.ip().is_loopback() || self.insecure || (auth && proxy) {
             return Ok(());
         }
+        let (missing, flags) = if auth {
+            (
+                "there is no TLS, so anyone between could read the tokens",
+                "say with --behind-proxy that a proxy in front ends TLS",
+            )
+        } else {
+            (
+                "there is no auth and no TLS, so anyone who reaches it could read and write everything",
+                "ask for tokens with --tokens-file FILE (see `millpond token new`) and say with --behind-proxy that \
+                 a proxy in front ends TLS",
+            )
+        };
         let listen = self.listen;
         let port = listen.port();
         Err(SettingsError::Unsafe(format!(
-            "refusing to listen on {listen}: there is no auth and no TLS, so anyone who reaches it could read and \
-             write everything.\nListen on 127.0.0.1:{port} (and let a proxy with both stand in front), or say that \
-             you mean it with --insecure."
+            "refusing to listen on {listen}: {missing}.\nListen on 127.0.0.1:{port}, or {flags}, or say with \
+             --insecure that you mean it."
         )))
     }
 }

@@ -27,6 +27,10 @@ impl Loaded {
                 let _ = writeln!(text, "{} = {value}  # {origin}", field.name);
             }
         }
+        text.push_str(&self.settings.kafka.properties.show());
+        for seed in &self.settings.seeds {
+            text.push_str(&seed.show());
+        }
         text
     }
 

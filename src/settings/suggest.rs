@@ -6,7 +6,7 @@
 const LIKENESS_MIN: f64 = 0.75;
 
 /// The known name that `unknown` most likely meant.
-pub(super) fn closest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let unknown = unknown.to_ascii_lowercase();
     let likeness = |name: &str| {
         let whole = strsim::normalized_damerau_levenshtein(&unknown, &name.to_ascii_lowercase());

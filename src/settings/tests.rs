@@ -147,6 +147,42 @@ fn what_is_shown_loads_to_the_same_settings() {
 }
 
 #[test]
+fn shards_and_properties_are_tables_and_dots_need_no_quotes() {
+    let dir = tempfile::tempdir().unwrap();
+    let shard = "[[shard]]\nname = 'a'\nprimary = 'postgres://m@h/a'\n";
+    let path = file(
+        &dir,
+        &format!(
+            "[kafka]\nbrokers = 'k:1'\naccept = ['retention.ms']\n[kafka.properties]\nclient.id = 'x'\n\
+             'linger.ms' = 5\n{shard}replicas = ['postgres://m@r/a']\n{shard}"
+        ),
+    );
+    let settings = Settings::load(&from(Some(&path), &[], &[])).unwrap().settings;
+    assert_eq!(settings.kafka.accept, ["retention.ms"]);
+    let properties: Vec<_> =
+        settings.kafka.properties.0.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(properties, [("client.id", "x"), ("linger.ms", "5")]);
+    assert_eq!(settings.seeds.len(), 2);
+    assert_eq!((settings.seeds[0].replicas.len(), settings.seeds[1].replicas.len()), (1, 0));
+    let again = file(&dir, &Settings::load(&from(Some(&path), &[], &[])).unwrap().to_toml());
+    assert_eq!(Settings::load(&from(Some(&again), &[], &[])).unwrap().settings, settings);
+}
+
+#[test]
+fn a_broken_shard_table_is_an_error_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    for (table, wanted) in [
+        ("[[shard]]\nname = 'a'", ":1: a shard needs a name and a primary"),
+        ("\n[[shard]]\nname = 'a'\nprimary = 'p'\nreplica = 'r'", ":2: unknown key shard.replica"),
+        ("[[shard]]\nname = 1\nprimary = 'p'", ":1: shard.name is not text"),
+        ("shard = [1]", ":1: shard is not a table"),
+    ] {
+        let found = problems(&from(Some(&file(&dir, table)), &[], &[]));
+        assert!(found[0].contains(wanted), "{found:?}");
+    }
+}
+
+#[test]
 fn defaults_are_the_roles_own() {
     let settings = Settings::default();
     let same = |ours: &dyn std::fmt::Debug, theirs: &dyn std::fmt::Debug| {
@@ -169,5 +205,26 @@ fn every_default_in_a_help_text_is_the_default() {
             let shown = shown.trim_matches('"');
             assert!(help.contains(&format!("Default {shown}")), "{}: {shown} is not in: {help}", field.name);
         }
+    }
+}
+
+#[test]
+fn an_age_below_a_day_and_a_budget_of_nothing_are_refused() {
+    let set = |key: &str, value: &str| {
+        let variables = [(key, value)];
+        Settings::load(&from(None, &variables, &[])).map(|loaded| loaded.settings.log)
+    };
+    let (age, budget) = ("MILLPOND_LOG__TRIM_AFTER", "MILLPOND_LOG__BACKLOG_BYTES_MAX");
+    assert_eq!(set(age, "off").unwrap(), Log::default());
+    assert_eq!(set(age, "24h").unwrap().trim_after, OrOff(Some(Duration::from_hours(24))));
+    assert_eq!(set(budget, "10GiB").unwrap().backlog_bytes_max, OrOff(Some(ByteSize(10 << 30))));
+    for (key, value, told) in [
+        (age, "23h", "at least 24h"),
+        (age, "soon", "\"off\" or a duration"),
+        (budget, "1KiB", "at least 1MiB"),
+        (budget, "much", "\"off\" or "),
+    ] {
+        let Err(SettingsError::Invalid(problems)) = set(key, value) else { panic!("{key}={value} is taken") };
+        assert!(problems[0].contains(told), "{problems:?}");
     }
 }

@@ -15,6 +15,8 @@ pub enum RawKind {
     Integer,
     /// A TOML boolean.
     Bool,
+    /// A TOML array of strings, joined by commas.
+    List,
     /// Anything else.
     Other,
 }
@@ -122,6 +124,43 @@ impl Setting for Duration {
     }
 }
 
+/// How long writes wait that need not: `off`, or a duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefaultWait(pub Option<Duration>);
+
+const OFF: &str = "off";
+
+impl Setting for DefaultWait {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        if raw.is(&[RawKind::Text]) && raw.text == OFF {
+            return Ok(Self(None));
+        }
+        let wait = Duration::read(raw).ok().filter(|wait| !wait.is_zero());
+        wait.map(|wait| Self(Some(wait))).ok_or_else(|| "\"off\" or a duration such as \"5s\"".to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.0.map_or_else(|| quote(OFF), |wait| wait.show())
+    }
+}
+
+/// A value, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrOff<T>(pub Option<T>);
+
+impl<T: Setting> Setting for OrOff<T> {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        if raw.is(&[RawKind::Text]) && raw.text == OFF {
+            return Ok(Self(None));
+        }
+        T::read(raw).map(|value| Self(Some(value))).map_err(|wanted| format!("\"{OFF}\" or {wanted}"))
+    }
+
+    fn show(&self) -> String {
+        self.0.as_ref().map_or_else(|| quote(OFF), Setting::show)
+    }
+}
+
 macro_rules! counts {
     ($($type:ty),+) => {$(
         impl Setting for $type {
@@ -160,6 +199,31 @@ impl Setting for SocketAddr {
     }
 }
 
+impl Setting for String {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        if raw.is(&[RawKind::Text]) { Ok(raw.text.clone()) } else { Err("text".to_owned()) }
+    }
+
+    fn show(&self) -> String {
+        quote(self)
+    }
+}
+
+impl Setting for Vec<String> {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        if !raw.is(&[RawKind::List]) {
+            return Err("a list such as [\"one\", \"two\"]".to_owned());
+        }
+        let items = raw.text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        Ok(items.map(str::to_owned).collect())
+    }
+
+    fn show(&self) -> String {
+        let items: Vec<String> = self.iter().map(|item| quote(item)).collect();
+        format!("[{}]", items.join(", "))
+    }
+}
+
 impl Setting for PathBuf {
     fn read(raw: &Raw) -> Result<Self, String> {
         let path = raw.is(&[RawKind::Text]) && !raw.text.is_empty();
@@ -172,7 +236,7 @@ impl Setting for PathBuf {
 }
 
 /// A TOML string.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 

@@ -1,18 +1,24 @@
-//! What is due becomes Sweep and Purge records. Deletes no row itself.
+//! What is due becomes Sweep and Purge records; what no copy needs any more is trimmed off the log. Deletes no row itself.
 //!
-//! Not here: expiry, which the fold judges by the record's own time; trimming.
+//! Not here: expiry, which the fold judges by the record's own time.
 //! Invariant: any number of sweepers, none, or one with a wrong clock change nothing about the state at an offset.
 
-use std::{sync::Arc, time::Duration};
+mod late;
+mod metrics;
+mod trim;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use millpond_log::{Append, Clock, Log};
 use millpond_schemas::{
     Control, ControlOp, Keyring, LogId, Offset, PartitionId, RecordKey, Topology, UnixMillis, Version,
     limits::{PURGE_GRACE_MS, SWEEP_ROWS_MAX},
 };
-use millpond_shard::{Due, Shard};
+use millpond_shard::{Due, Router, Shard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+pub use metrics::Metrics;
 
 /// How the sweeper paces itself.
 #[derive(Clone, Debug)]
@@ -26,6 +32,13 @@ pub struct Config {
     pub rows_max: u32,
     /// How old a tombstone is before a Purge is asked for; the Claim in force decides. Default 7 days.
     pub purge_grace: Duration,
+    /// How old a record is before it may be trimmed, at least 24 hours. None: nothing is trimmed; the default.
+    pub trim_after: Option<Duration>,
+    /// How often the log is trimmed. Longer: it is trimmed in larger steps. Default 30 s.
+    pub trim_interval: Duration,
+    /// How long a replica may be late, or silent, before the log is no longer kept for it. Longer: one that is broken keeps
+    /// the log longer; shorter: one that is late can be promoted no longer. Default 1 h.
+    pub replica_late_max: Duration,
 }
 
 impl Default for Config {
@@ -35,6 +48,9 @@ impl Default for Config {
             interval_busy: Duration::from_millis(100),
             rows_max: SWEEP_ROWS_MAX,
             purge_grace: Duration::from_millis(PURGE_GRACE_MS),
+            trim_after: None,
+            trim_interval: Duration::from_secs(30),
+            replica_late_max: Duration::from_hours(1),
         }
     }
 }
@@ -45,14 +61,18 @@ pub struct Parts {
     pub config: Config,
     /// The mutations log.
     pub log: Log,
+    /// Which partitions to sweep. Two that sweep the same one do the work twice, and no harm.
+    pub assigned: watch::Receiver<BTreeSet<PartitionId>>,
     /// Which shard holds which partition.
     pub topology: watch::Receiver<Arc<Topology>>,
-    /// By index in the topology.
-    pub shards: Vec<Shard>,
+    /// By index in the topology. Only their primaries are swept; of replicas it is asked how far they are.
+    pub shards: Vec<Router>,
     /// For what may be due.
     pub clock: Clock,
     /// To sign control records.
     pub keyring: Keyring,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// Why one partition could not be swept this time; the next round tries again.
@@ -80,19 +100,30 @@ struct Asked {
     rest: u32,
 }
 
-/// Sweeps until `shutdown` is cancelled.
+/// Sweeps and trims until `shutdown` is cancelled.
 pub async fn run(parts: Parts, shutdown: CancellationToken) {
+    // What waits for a replica that is silent holds up no sweep.
+    tokio::join!(sweep(&parts, &shutdown), trim::run(&parts, &shutdown));
+}
+
+async fn sweep(parts: &Parts, shutdown: &CancellationToken) {
     let partitions = parts.topology.borrow().partitions();
     let new = || Asked { offset: Offset::NONE, first: None, in_vain: 0, rest: 0 };
     let mut asked: Vec<Asked> = (0..partitions).map(|_| new()).collect();
     loop {
         let mut busy = false;
-        for (partition, asked) in (0..partitions).map(PartitionId).zip(&mut asked) {
+        let assigned = parts.assigned.borrow().clone();
+        let mine = (0..partitions).map(PartitionId).zip(&mut asked);
+        for (partition, asked) in mine.filter(|(partition, _)| assigned.contains(partition)) {
             match parts.round(partition, asked).await {
                 Ok(more) => busy |= more,
-                Err(error) => tracing::warn!(partition = partition.0, "not swept: {}", in_words(&error)),
+                Err(error) => {
+                    parts.metrics.failed();
+                    tracing::warn!(partition = partition.0, "not swept: {}", in_words(&error));
+                }
             }
         }
+        parts.metrics.round();
         let pause = if busy { parts.config.interval_busy } else { parts.config.interval };
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -110,7 +141,10 @@ impl Parts {
         }
         let (log_id, shard) = {
             let topology = self.topology.borrow();
-            (topology.log_id, topology.shard_of(partition).and_then(|index| self.shards.get(index)).cloned())
+            (
+                topology.log_id,
+                topology.shard_of(partition).and_then(|index| self.shards.get(index)).map(Router::primary),
+            )
         };
         let Some(shard) = shard else { return Ok(false) };
         let Some(watermark) = shard.watermark(partition).await? else { return Ok(false) };
@@ -127,6 +161,7 @@ impl Parts {
         if asked.first == first {
             // This clock is ahead of the log's: what it calls due is not, yet.
             asked.in_vain += 1;
+            self.metrics.in_vain();
             asked.rest = REST_ROUNDS_MAX.min(1 << asked.in_vain.min(16));
         } else {
             asked.in_vain = 0;
@@ -167,7 +202,10 @@ impl Parts {
             let raw = control.encode(&self.keyring).expect("a ring holds its current key");
             Append { partition, raw }
         };
+        let sweeps = ops.iter().filter(|op| matches!(op, ControlOp::Sweep { .. })).count();
+        let purges = ops.len() - sweeps;
         let acks = self.log.append(ops.into_iter().map(record).collect()).await?;
+        self.metrics.appended(sweeps, purges);
         Ok(acks.last().map_or(Offset::NONE, |ack| ack.offset))
     }
 }

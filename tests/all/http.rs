@@ -2,17 +2,28 @@
 //!
 //! Not here: what no client can see. Invariant: every problem that a test meets is checked whole.
 
+mod auth;
 mod batch;
+mod batch_echo;
+mod batch_forms;
 mod batch_lines;
+mod budgets;
 mod clock;
 mod consistency;
+mod encodings;
+mod floods;
 mod hostile;
+mod http2;
 mod idempotency;
 mod keys;
 mod ops;
 mod outcomes;
+pub(crate) mod paging;
 mod patch;
 mod process;
+mod protocol;
+mod queries;
+pub(crate) mod query_model;
 mod race;
 mod reads;
 mod refusals;

@@ -2,6 +2,7 @@
 //!
 //! Histories are those of the fold's own laws. The next engine joins by being one more shard here.
 
+mod differential;
 #[expect(clippy::unwrap_used, reason = "a test may")]
 #[path = "../../fold/tests/laws/history.rs"]
 mod history;
@@ -25,8 +26,12 @@ const CASES: u32 = 24;
 
 fn config() -> Config {
     let persistence = Some(Box::new(FileFailurePersistence::WithSource("regressions")) as _);
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CASES);
-    Config { cases, failure_persistence: persistence, ..Config::default() }
+    Config { cases: cases(CASES), failure_persistence: persistence, ..Config::default() }
+}
+
+/// How many, unless the variable says it.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 async fn open(dir: &Path, name: &str) -> Shard {

@@ -23,6 +23,7 @@ fn sweeper(pond: &Pond, clock: &Arc<Manual>, stop: &CancellationToken) -> JoinHa
         interval_busy: Duration::from_millis(1),
         rows_max: 7,
         purge_grace: GRACE,
+        ..millpond_sweeper::Config::default()
     };
     let clock = Clock::Manual(Arc::clone(clock));
     let parts = millpond_sweeper::Parts { clock, ..pond.embedded.sweeper(config) };
@@ -39,7 +40,7 @@ async fn rows(pond: &Pond) -> Result<Vec<Row>> {
 
 /// Waits, flush by flush, until the rows are as wanted.
 async fn until(pond: &Pond, wanted: impl Fn(&[Row]) -> bool) -> Result<()> {
-    let mut outcomes = pond.embedded.outcomes.subscribe();
+    let mut outcomes = pond.embedded.outcomes.subscribe().await?;
     let reached = async {
         while !wanted(&rows(pond).await?) {
             outcomes.next().await.context("the writer goes on")?;

@@ -1,8 +1,14 @@
 //! The writer on a real log and real shards: what is appended is applied once, in order, whoever is in the way.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{Read, Write},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use millpond::embedded::Options;
 use millpond_log::{Append, Clock, Manual};
@@ -194,6 +200,66 @@ async fn forged_and_broken_records_are_dead_lettered_and_stop_nobody() -> Result
     assert_eq!(rows[0].as_ref().and_then(|row| row.value.clone()), Some(Bytes::from_static(b"good")));
     writer.stop().await;
     assert_replays(&pond).await?;
+    pond.close().await;
+    Ok(())
+}
+
+/// Holds a shard's file for writing, as another program may: `sqlite3` with a transaction open.
+struct Held(std::process::Child);
+
+impl Held {
+    fn hold(file: &Path) -> Result<Self> {
+        let mut sqlite = Command::new("sqlite3");
+        let mut child = sqlite.arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdin = child.stdin.as_mut().context("it is piped")?;
+        stdin.write_all(b".timeout 60000\nBEGIN IMMEDIATE;\nSELECT 'held';\n")?;
+        let mut said = [0; 5];
+        child.stdout.as_mut().context("it is piped")?.read_exact(&mut said)?;
+        ensure!(&said == b"held\n", "sqlite3 does not hold the file");
+        Ok(Self(child))
+    }
+
+    /// Ends the transaction.
+    fn let_go(mut self) -> Result<()> {
+        drop(self.0.stdin.take());
+        ensure!(self.0.wait()?.success(), "sqlite3 failed");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_published_before_its_commit_and_a_shard_that_waits_makes_no_dead_letter() -> Result<()> {
+    let dir = TempDir::new()?;
+    let pond = Pond::open(&Options { partitions: 1, shards: 1, ..Options::new(dir.path()) }).await?;
+    let writer = pond.writer(Config::default());
+    pond.send(&put("a", "1")).await?;
+    pond.drained().await?;
+
+    let mut outcomes = pond.embedded.outcomes.subscribe().await.context("it passes through memory")?;
+    let held = Held::hold(&dir.path().join("shard-0.sqlite"))?;
+    let resyncs = writer.statuses.totals().resyncs;
+    let (partition, sent) = pond.send(&put("a", "2")).await?;
+    // The commit was tried, and given up.
+    let tried = async {
+        while writer.statuses.totals().resyncs == resyncs {
+            tokio::task::yield_now().await;
+        }
+    };
+    let heard = tokio::time::timeout(Duration::from_mins(1), async {
+        tokio::select! {
+            heard = outcomes.next() => Some(heard),
+            () = tried => None,
+        }
+    });
+    ensure!(heard.await?.is_none(), "an outcome was published before its commit");
+    held.let_go()?;
+
+    pond.applied(partition, sent.offset).await?;
+    let dump = pond.dump(partition).await?;
+    assert_eq!(dump.dead_letters, []);
+    let row = dump.rows.into_iter().find(|row| row.key == key("a")).expect("the key is there");
+    assert_eq!((row.value, row.version.offset()), (Some(Bytes::from_static(b"2")), sent.offset));
+    writer.stop().await;
     pond.close().await;
     Ok(())
 }

@@ -47,6 +47,13 @@ impl Http {
         Self { client: Client::builder(TokioExecutor::new()).build(connector), address }
     }
 
+    /// As [`Http::new`], in HTTP/2 by prior knowledge: all calls at once on one connection.
+    pub fn http2(address: SocketAddr) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Self { client: Client::builder(TokioExecutor::new()).http2_only(true).build(connector), address }
+    }
+
     /// A call of `path` (with its query), sent as it is.
     pub fn call(&self, method: Method, path: &str) -> Call<'_> {
         let uri = format!("http://{}{path}", self.address);

@@ -22,18 +22,45 @@ use crate::http::Http;
 /// How long a start or an end may take before a test fails.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Names a binary to be tested as it is.
+pub(crate) const BINARY: &str = "MILLPOND_TEST_BINARY";
+
+/// Where the released binary is, built or not.
+pub(crate) fn binary_path() -> PathBuf {
+    let released = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/millpond");
+    std::env::var_os(BINARY).map_or_else(released, PathBuf::from)
+}
+
 /// The released binary, built when it is not up to date.
 pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        if std::env::var_os(BINARY).is_some() {
+            return binary_path();
+        }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace");
         let built = std::process::Command::new(env!("CARGO"))
             .args(["build", "--release", "--locked", "--package", "millpond"])
             .current_dir(root)
             .status();
         assert!(built.is_ok_and(|status| status.success()), "cargo build --release fails");
-        root.join("target/release/millpond")
+        binary_path()
     })
+}
+
+/// The released binary as a command.
+pub fn millpond() -> Command {
+    let mut command = Command::new(binary());
+    leave_out_own_variables(&mut command);
+    command
+}
+
+/// The tests' own variables are no settings, and the binary refuses what it does not know.
+fn leave_out_own_variables(command: &mut Command) {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.to_string_lossy().starts_with("MILLPOND_TEST_")) {
+        command.env_remove(name);
+    }
 }
 
 /// A running server.
@@ -78,6 +105,7 @@ impl Server {
         mut command: Command,
         arguments: &[&str],
     ) -> Result<Self> {
+        leave_out_own_variables(&mut command);
         let mut child = command
             .args(["--listen", &address.to_string(), "--ops-listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)

@@ -48,14 +48,8 @@ impl Timed {
             ..Options::new(dir)
         };
         let (embedded, follower) = Embedded::open(&options).await?;
-        let parts = millpond_api::Parts {
-            log: embedded.log.clone(),
-            outcomes: embedded.outcomes.clone(),
-            topology: embedded.topology.clone(),
-            shards: embedded.shards.clone(),
-            clock: embedded.clock.clone(),
-        };
-        let api = Api::start(millpond_api::Config::default(), parts, &mut Registry::default());
+        let api =
+            Api::start(millpond_api::Config::default(), embedded.api().await?, &mut Registry::default());
         let working = CancellationToken::new();
         let mut roles = JoinSet::new();
         roles.spawn(async move { drop(follower.run().await) });
@@ -68,15 +62,15 @@ impl Timed {
     }
 
     /// The only shard.
-    pub fn shard(&self) -> &Shard {
-        &self.embedded.shards[0]
+    pub fn shard(&self) -> Shard {
+        self.embedded.shards[0].primary()
     }
 
     /// Waits until the shard has applied everything that is on the log, and `holds` is true of it.
     pub async fn until(&self, holds: impl AsyncFn(&Shard) -> Result<bool>) -> Result<()> {
-        let mut outcomes = self.embedded.outcomes.subscribe();
+        let mut outcomes = self.embedded.outcomes.subscribe().await.expect("it passes through memory");
         let reached = async {
-            while !holds(self.shard()).await? {
+            while !holds(&self.shard()).await? {
                 outcomes.next().await.context("the writer goes on")?;
             }
             Ok(())

@@ -49,6 +49,11 @@ impl Wire {
         let _closed = self.stream.get_mut().write_all(bytes.as_ref()).await;
     }
 
+    /// Sends bytes; whether the other side still takes them.
+    pub async fn take(&mut self, bytes: &[u8]) -> bool {
+        self.stream.get_mut().write_all(bytes).await.is_ok()
+    }
+
     /// Says that nothing more comes.
     pub async fn finish(&mut self) {
         let _closed = self.stream.get_mut().shutdown().await;

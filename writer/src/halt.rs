@@ -3,7 +3,7 @@
 //! Invariant: a halt applies nothing, resets nothing and says what was seen.
 
 use millpond_fold as fold;
-use millpond_schemas::{Digest, Offset, UnixMillis};
+use millpond_schemas::{Digest, Offset, Position, UnixMillis};
 
 /// Why a partition halted. Its name is stable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,10 +35,10 @@ pub enum Halt {
         detail: String,
     },
     /// The shard refuses one record for ever.
-    #[error("the shard refuses the record at offset {offset}: {detail}")]
+    #[error("the shard refuses the record {position}: {detail}")]
     RecordRefused {
         /// The record.
-        offset: Offset,
+        position: Position,
         /// What the shard says.
         detail: String,
     },
@@ -50,23 +50,46 @@ pub enum Halt {
     },
     /// Time on the log runs ahead of this writer's clock. Tried again every second.
     #[error(
-        "the record at offset {offset} was appended at {time} ms, more than 10 minutes after this machine's clock"
+        "the record {position} was appended at {time} ms, more than 10 minutes after this machine's clock"
     )]
     TimeJump {
-        /// The record.
-        offset: Offset,
+        /// The record: the next one, or the last that was applied.
+        position: Position,
         /// Its append time.
         time: UnixMillis,
     },
     /// The log speaks a version that this build does not know.
-    #[error("{0}")]
-    VersionUnknown(fold::Halt),
+    #[error("before the record {position}: {halt}")]
+    VersionUnknown {
+        /// The next record.
+        position: Position,
+        /// Which.
+        halt: fold::Halt,
+    },
     /// A control record's MAC key is not held.
-    #[error("{0}")]
-    KeyMissing(fold::Halt),
+    #[error("before the record {position}: {halt}")]
+    KeyMissing {
+        /// The next record.
+        position: Position,
+        /// Which.
+        halt: fold::Halt,
+    },
 }
 
 impl Halt {
+    /// Every stable name.
+    pub const NAMES: [&str; 9] = [
+        "log-gap",
+        "log-diverged",
+        "log-corrupt",
+        "row-ahead",
+        "record-refused",
+        "shard-refused",
+        "time-jump",
+        "version-unknown",
+        "key-missing",
+    ];
+
     /// The stable name.
     pub fn name(&self) -> &'static str {
         match self {
@@ -77,8 +100,8 @@ impl Halt {
             Self::RecordRefused { .. } => "record-refused",
             Self::ShardRefused { .. } => "shard-refused",
             Self::TimeJump { .. } => "time-jump",
-            Self::VersionUnknown(_) => "version-unknown",
-            Self::KeyMissing(_) => "key-missing",
+            Self::VersionUnknown { .. } => "version-unknown",
+            Self::KeyMissing { .. } => "key-missing",
         }
     }
 
@@ -91,8 +114,16 @@ impl Halt {
             | Self::LogCorrupt { .. }
             | Self::RowAhead { .. }
             | Self::RecordRefused { .. }
-            | Self::VersionUnknown(_)
-            | Self::KeyMissing(_) => false,
+            | Self::VersionUnknown { .. }
+            | Self::KeyMissing { .. } => false,
+        }
+    }
+
+    /// What the fold says before `position`.
+    pub(crate) fn of_fold(position: Position, halt: fold::Halt) -> Self {
+        match halt {
+            fold::Halt::VersionUnknown { .. } => Self::VersionUnknown { position, halt },
+            fold::Halt::KeyMissing(_) => Self::KeyMissing { position, halt },
         }
     }
 
@@ -108,14 +139,5 @@ impl Halt {
             hex(applied),
             hex(found)
         ))
-    }
-}
-
-impl From<fold::Halt> for Halt {
-    fn from(halt: fold::Halt) -> Self {
-        match halt {
-            fold::Halt::VersionUnknown { .. } => Self::VersionUnknown(halt),
-            fold::Halt::KeyMissing(_) => Self::KeyMissing(halt),
-        }
     }
 }

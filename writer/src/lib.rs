@@ -3,33 +3,48 @@
 //! Not here: what records mean (fold), SQL (shard), who wants to own what (the topology says it).
 //! Invariant: two writers of one copy do no harm; the later Claim wins and the other's transactions fail.
 
+mod admit;
+mod attempt;
+mod backoff;
+mod behind;
 mod checks;
 mod config;
 mod copy;
+mod digest;
 mod fitting;
 mod given;
 mod halt;
+mod hot;
+mod letters;
 mod metrics;
+mod pace;
+mod rebuild;
 mod replay;
 mod status;
 mod stop;
 mod tidy;
+mod verify;
 mod worker;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use millpond_log::{Clock, Log, Outcomes};
-use millpond_schemas::{Decoder, Keyring, PartitionId, Topology};
-use millpond_shard::Shard;
+use millpond_log::{Clock, Log, Outcomes, kafka::DeadLetters};
+use millpond_schemas::{Keyring, PartitionId, Topology};
+use millpond_shard::Router;
+use millpond_trace::Tracer;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{ClaimConfig, Config};
+pub use digest::{CopyDigest, Edge, digest};
 pub use halt::Halt;
+pub use hot::{HotKey, Hottest};
+pub use rebuild::{Goal, Progress, Rebuild, RebuildError, Step};
 pub use replay::{Replay, ReplayError};
-pub use status::{Phase, Status, Statuses, Totals};
+pub use status::{Lag, Phase, Status, Statuses, Totals};
+pub use verify::{CannotTell, Difference, How, Progress as Verifying, Verdict, Verify};
 
-use crate::{copy::Copy, worker::Worker};
+use crate::{letters::Waiting, worker::Worker};
 
 /// What a writer stands on.
 pub struct Parts {
@@ -39,16 +54,22 @@ pub struct Parts {
     pub log: Log,
     /// Where outcomes go.
     pub outcomes: Outcomes,
+    /// Where dead letters are published beside the shard's rows. None: nowhere.
+    pub dead_letters: Option<DeadLetters>,
+    /// Which partitions this writer should try to own. A closed channel stays as it was.
+    pub assigned: watch::Receiver<BTreeSet<PartitionId>>,
     /// Which shard holds which partition.
     pub topology: watch::Receiver<Arc<Topology>>,
-    /// By index in the topology.
-    pub shards: Vec<Shard>,
+    /// By index in the topology; only their primaries are used.
+    pub shards: Vec<Router>,
     /// For what runs ahead of it; results never depend on it.
     pub clock: Clock,
     /// To verify control records and sign Claims.
     pub keyring: Keyring,
     /// Where it tells how it stands.
     pub statuses: Statuses,
+    /// For a span per flush that holds a traced mutation.
+    pub tracer: Tracer,
 }
 
 impl Parts {
@@ -67,25 +88,12 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
     let parts = Arc::new(parts);
     let mut workers = JoinSet::new();
     for shard in 0..parts.shards.len() {
-        let worker = Worker::new(Arc::clone(&parts), shard, copies(&parts, shard));
+        let waiting = Waiting::default();
+        workers.spawn(letters::run(Arc::clone(&parts), shard, waiting.clone(), shutdown.clone()));
+        let worker = Worker::new(Arc::clone(&parts), shard, waiting);
         workers.spawn(worker.run(shutdown.clone()));
     }
     while let Some(ended) = workers.join_next().await {
         ended.expect("a writer never panics");
     }
-}
-
-fn copies(parts: &Parts, shard: usize) -> Vec<Copy> {
-    let topology = parts.topology.borrow().clone();
-    let decoder = |partition: PartitionId| Decoder {
-        log_id: topology.log_id,
-        partition,
-        partitions: topology.partitions(),
-        keyring: parts.keyring.clone(),
-    };
-    let records_max = parts.config.flush_records_max;
-    topology
-        .partitions_of(shard)
-        .map(|partition| Copy::new(partition, shard, decoder(partition), records_max))
-        .collect()
 }

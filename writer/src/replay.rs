@@ -1,21 +1,33 @@
 //! Replays a partition's log into a copy that does not serve: no Claim, no outcomes, the same fold and apply.
 //!
-//! Invariant: the copy ends as the serving one was at the same offset, whatever the size of the flushes.
+//! Invariant: the copy ends as the serving one was at the same offset, whatever the size of the flushes. Nothing is ever
+//! appended.
 
-use std::collections::VecDeque;
+pub(crate) mod lane;
+pub(crate) mod source;
 
-use millpond_fold::{Entry, State, cut, fold, needs};
-use millpond_log::Log;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use millpond_fold::{Entry, State};
+use millpond_log::{Clock, Log};
 use millpond_schemas::{
-    Decoder, Offset, UnixMillis, Watermark,
-    limits::{VALUE_BYTES_MAX, WINDOW_OFFSETS},
+    Control, ControlOp, Decoder, Offset, Record, Topology, UnixMillis, Watermark, limits::WINDOW_OFFSETS,
 };
 use millpond_shard::Shard;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::{Halt, checks, copy::mark, fitting::fitting, given, stop::Stop};
+use self::{
+    lane::{Bounds, Lane},
+    source::{Source, Until},
+};
+use crate::{Halt, checks, stop::Stop};
 
-/// Bytes that one read of the log brings at most.
-const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most bytes of records in a flush.
+const FLUSH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What a replay reads, and how far it goes.
 pub struct Replay<'a> {
@@ -24,7 +36,7 @@ pub struct Replay<'a> {
     /// Names the log and the partition.
     pub decoder: Decoder,
     /// For the generation, and what operators skipped.
-    pub topology: &'a millpond_schemas::Topology,
+    pub topology: &'a Topology,
     /// The last offset to apply, at most the log's last.
     pub to: Offset,
     /// Most records per flush. Changes nothing but the speed.
@@ -53,76 +65,123 @@ impl From<Stop> for ReplayError {
 }
 
 impl Replay<'_> {
-    /// Applies the log to `shard` from the copy's watermark (or from nothing) to the wanted offset.
+    /// Keeps everything that was ever remembered, however old. Applies the log to `shard` from the copy's watermark (or from nothing) to the wanted offset, or to where there is
+    /// nothing more to read.
     ///
     /// # Errors
     /// [`ReplayError::Interrupted`]: call again. [`ReplayError::Halted`]: do not.
     pub async fn run(&self, shard: &Shard) -> Result<Watermark, ReplayError> {
-        Ok(self.try_run(shard).await?)
+        let topology = Arc::new(self.topology.clone());
+        let start = Start { log: self.log, decoder: &self.decoder, topology: &topology };
+        let watermark = start.watermark(shard).await?;
+        let until = Until { offset: self.to, time: None };
+        let bounds =
+            Bounds { records_max: self.flush_records_max, bytes_max: FLUSH_BYTES_MAX, tidies: false };
+        let lane = Lane::new(shard.clone(), state(shard, watermark).await?, bounds, CancellationToken::new());
+        let reading = Reading { clock: None, waits: false, claims: LastClaim::default() };
+        Ok(start.run(lane, until, reading, |_, _| {}).await?)
+    }
+}
+
+/// How the log is read.
+pub(crate) struct Reading {
+    /// None: time that runs ahead is taken as it comes.
+    pub(crate) clock: Option<Clock>,
+    /// Whether records that are not there yet are waited for.
+    pub(crate) waits: bool,
+    /// Told of every Claim.
+    pub(crate) claims: LastClaim,
+}
+
+/// The offset of the last Claim that was read. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct LastClaim(Arc<AtomicI64>);
+
+impl Default for LastClaim {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(Offset::NONE.0)))
+    }
+}
+
+impl LastClaim {
+    /// [`Offset::NONE`] before the first.
+    pub(crate) fn offset(&self) -> Offset {
+        Offset(self.0.load(Ordering::Relaxed))
     }
 
-    async fn try_run(&self, shard: &Shard) -> Result<Watermark, Stop> {
+    /// Of an entry that follows those before.
+    pub(crate) fn look(&self, entry: &Entry) {
+        if is_claim(entry) {
+            self.0.store(entry.offset.0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether it is one, whatever became of it.
+pub(crate) fn is_claim(entry: &Entry) -> bool {
+    matches!(&entry.decoded, Ok(Record::Control(Control { op: ControlOp::Claim(_), .. })))
+}
+
+/// What a replay of one partition begins with.
+pub(crate) struct Start<'a> {
+    pub(crate) log: &'a Log,
+    pub(crate) decoder: &'a Decoder,
+    pub(crate) topology: &'a Arc<Topology>,
+}
+
+impl Start<'_> {
+    /// The watermark of the copy, which is made where there is none. It is one of this log.
+    pub(crate) async fn watermark(&self, shard: &Shard) -> Result<Watermark, Stop> {
         let partition = self.decoder.partition;
         let empty = Watermark::empty(partition, self.topology.generation, self.decoder.log_id);
-        shard.create_copy(empty.clone()).await?;
-        let watermark = shard.watermark(partition).await?.unwrap_or(empty);
+        let watermark = match shard.watermark(partition).await? {
+            Some(watermark) => watermark,
+            None => {
+                shard.create_copy(empty.clone()).await?;
+                empty
+            }
+        };
         checks::log_id(&watermark, self.decoder.log_id)?;
         checks::against_log(self.log, &watermark).await?;
-        let after = Offset(watermark.applied.0 - WINDOW_OFFSETS - 1);
-        let seen = shard.seen(partition, after, UnixMillis::EPOCH).await?;
-        let mut state = State::new(watermark, seen)
-            .map_err(|invalid| Halt::ShardRefused { detail: invalid.to_string() })?;
-        while state.watermark().applied < self.to {
-            let entries = self.entries(&state).await?;
-            if entries.is_empty() {
-                break;
-            }
-            self.flush(shard, &mut state, entries).await?;
-        }
-        Ok(state.watermark().clone())
+        Ok(watermark)
     }
 
-    async fn entries(&self, state: &State) -> Result<VecDeque<Entry>, Stop> {
-        let partition = self.decoder.partition;
-        let mut records = self.log.read(partition, state.watermark().applied.next(), READ_BYTES_MAX).await?;
-        records.retain(|record| record.offset <= self.to);
-        let entry = |record| {
-            let mut entry = Entry::new(&self.decoder, record);
-            mark(&mut entry, partition, self.topology);
-            entry
-        };
-        Ok(records.into_iter().map(entry).collect())
-    }
-
-    async fn flush(
+    /// Reads and applies up to `until`. `told` hears of every commit: its records, and the watermark. Ends early, without
+    /// an error, when the lane is stopped.
+    pub(crate) async fn run(
         &self,
-        shard: &Shard,
-        state: &mut State,
-        mut waiting: VecDeque<Entry>,
-    ) -> Result<(), Stop> {
-        while !waiting.is_empty() {
-            let most = waiting.len().min(self.flush_records_max);
-            let mut entries: Vec<Entry> = waiting.drain(..most).collect();
-            for entry in entries.split_off(cut(&entries)).into_iter().rev() {
-                waiting.push_front(entry);
-            }
-            let needed = [(self.decoder.partition, needs(state, &entries))];
-            let value_bytes_max = state.claim().map_or(VALUE_BYTES_MAX as u64, |claim| claim.value_bytes_max);
-            let given = given::read(shard, &needed, value_bytes_max).await?.pop().unwrap_or_default();
-            let fitting = fitting(&entries, &given, usize::try_from(value_bytes_max).unwrap_or(usize::MAX));
-            for entry in entries.split_off(fitting.records).into_iter().rev() {
-                waiting.push_front(entry);
-            }
-            let flush = fold(state, &entries, &given).map_err(Halt::from)?;
-            let applied = shard.apply(vec![flush.clone()]).await?;
-            if !applied.fenced.is_empty() {
-                return Err(Stop::Deposed("another writer has moved the watermark"));
-            }
-            for entry in entries.into_iter().rev().filter(|entry| entry.offset > flush.next.applied) {
-                waiting.push_front(entry);
-            }
-            state.advance(&flush);
+        mut lane: Lane,
+        until: Until,
+        reading: Reading,
+        told: impl FnMut(u64, Offset),
+    ) -> Result<Watermark, Stop> {
+        let source = Source {
+            log: self.log.clone(),
+            decoder: self.decoder.clone(),
+            topology: Arc::clone(self.topology),
+            until,
+            clock: reading.clock,
+            waits: reading.waits,
+            claims: reading.claims,
+            next: lane.state.watermark().applied.next(),
+            time: lane.state.watermark().time,
+        };
+        let (chunks, reader) = source.start();
+        let mut reading = JoinSet::new();
+        reading.spawn(reader);
+        let ran = lane.run(chunks, told).await;
+        // It ends by itself, now that nobody listens.
+        while let Some(ended) = reading.join_next().await {
+            ended.expect("a reader never panics");
         }
-        Ok(())
+        ran?;
+        Ok(lane.state.watermark().clone())
     }
+}
+
+/// What the fold carries on from a copy's watermark.
+pub(crate) async fn state(shard: &Shard, watermark: Watermark) -> Result<State, Stop> {
+    let after = Offset(watermark.applied.0 - WINDOW_OFFSETS - 1);
+    let seen = shard.seen(watermark.partition, after, UnixMillis::EPOCH).await?;
+    State::new(watermark, seen).map_err(|invalid| Halt::ShardRefused { detail: invalid.to_string() }.into())
 }

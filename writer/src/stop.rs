@@ -33,6 +33,7 @@ impl From<millpond_log::Error> for Stop {
                 Self::Halt(Halt::diverged(format!("the log starts at offset {start}")))
             }
             Error::BeyondEnd { end } => Self::Halt(Halt::diverged(format!("the log ends at offset {end}"))),
+            Error::Gap { wanted, found } => Self::Halt(Halt::LogGap { wanted, found }),
             Error::Corrupt { detail } => Self::Halt(Halt::LogCorrupt { detail }),
         }
     }

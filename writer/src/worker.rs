@@ -1,66 +1,86 @@
 //! One shard's writer: gathers what its partitions' logs have, folds, and applies it in one transaction.
 //!
-//! Invariant: memory advances, and outcomes are published, only after the commit is confirmed.
+//! Invariant: a copy that stands still is looked at every second, and nothing is applied meanwhile.
 
-use std::{sync::Arc, time::Duration};
+mod flush;
 
-use millpond_fold::{Entry, Given, Needs, fold, needs};
-use millpond_schemas::{Flush, PartitionId};
-use millpond_shard::Error;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use millpond_schemas::{Decoder, PartitionId};
+use millpond_shard::Shard;
 use tokio::{
-    runtime::{Handle, RuntimeFlavor},
+    sync::watch,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Halt, Parts,
-    copy::Copy,
-    fitting::fitting,
-    given,
-    stop::{Stop, in_words},
-    tidy,
-};
+use crate::{Parts, checks, copy::Copy, letters::Waiting, pace::Pace, stop::Stop, tidy};
 
 /// How often standing copies are checked against the log and waiting ones try again.
 const TICK: Duration = Duration::from_secs(1);
 /// How often what nobody asks for any more is deleted.
 const TIDY_EVERY_TICKS: u64 = 60;
-/// The fewest records that a slow shard gets per flush.
-const RECORDS_MIN: usize = 64;
 /// So many records do not wait for more.
 const RECORDS_AT_ONCE: usize = 64;
-
-/// One partition's entries on their way into a flush.
-struct Batch {
-    partition: PartitionId,
-    entries: Vec<Entry>,
-}
 
 pub(crate) struct Worker {
     parts: Arc<Parts>,
     shard: usize,
+    /// The shard's primary: the one that every copy here was last synced with.
+    primary: Shard,
     copies: Vec<Copy>,
-    /// Most records of one partition in the next flush: adapts to the shard's speed.
-    records_max: usize,
+    letters: Waiting,
+    /// Of the next flush.
+    pace: Pace,
     /// Before this, a few records wait for more.
     next_flush: Instant,
+    /// Flushes of partitions, since the start.
+    committed: u64,
     ticks: u64,
 }
 
 impl Worker {
-    pub(crate) fn new(parts: Arc<Parts>, shard: usize, copies: Vec<Copy>) -> Self {
-        let records_max = parts.config.flush_records_max;
-        Self { parts, shard, copies, records_max, next_flush: Instant::now(), ticks: 0 }
+    pub(crate) fn new(parts: Arc<Parts>, shard: usize, letters: Waiting) -> Self {
+        let pace = Pace::new(&parts.config);
+        let primary = parts.shards[shard].primary();
+        Self {
+            parts,
+            shard,
+            primary,
+            copies: Vec::new(),
+            letters,
+            pace,
+            next_flush: Instant::now(),
+            committed: 0,
+            ticks: 0,
+        }
     }
 
     /// Runs until the token is cancelled; a transaction under way is finished first.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut changes = self.parts.log.changes();
+        let (mut assigned, mut topology) = (self.parts.assigned.clone(), self.parts.topology.clone());
         let mut next_tick = Instant::now();
+        self.reassign();
         while !shutdown.is_cancelled() {
+            let new_topology = is_new(&mut topology);
+            if new_topology {
+                self.copies.iter_mut().for_each(Copy::topology_changed);
+            }
+            if is_new(&mut assigned) | new_topology {
+                self.reassign();
+                next_tick = Instant::now();
+            }
+            if self.follow_primary() {
+                next_tick = Instant::now();
+            }
             if next_tick <= Instant::now() {
-                self.tick().await;
+                // Dropped halfway it leaves nothing undone: nobody goes on here.
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    () = self.tick() => {}
+                }
                 next_tick = Instant::now() + TICK;
             }
             changes.mark_unchanged();
@@ -72,7 +92,49 @@ impl Worker {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 changed = changes.changed() => if changed.is_err() { break },
+                () = renewed(&assigned) => {}
+                () = renewed(&topology) => {}
                 () = sleep_until(next_tick) => {}
+            }
+        }
+    }
+
+    /// Goes over to the shard's new primary, if there is one.
+    fn follow_primary(&mut self) -> bool {
+        let primary = self.parts.shards[self.shard].primary();
+        if primary.is(&self.primary) {
+            return false;
+        }
+        self.primary = primary;
+        self.copies.iter_mut().for_each(Copy::begin_anew);
+        true
+    }
+
+    /// Takes up the partitions that this writer should own on this shard, and lets go of the others.
+    fn reassign(&mut self) {
+        let parts = Arc::clone(&self.parts);
+        let topology = parts.topology.borrow().clone();
+        let assigned = parts.assigned.borrow().clone();
+        let wanted: BTreeSet<PartitionId> =
+            topology.partitions_of(self.shard).filter(|partition| assigned.contains(partition)).collect();
+        self.copies.retain(|copy| {
+            let keep = wanted.contains(&copy.partition);
+            if !keep {
+                tracing::info!(partition = copy.partition.0, "let go");
+                parts.log.rest(copy.partition);
+                parts.statuses.remove(copy.partition, self.shard);
+            }
+            keep
+        });
+        for partition in wanted {
+            if !self.copies.iter().any(|copy| copy.partition == partition) {
+                let decoder = Decoder {
+                    log_id: topology.log_id,
+                    partition,
+                    partitions: topology.partitions(),
+                    keyring: parts.keyring.clone(),
+                };
+                self.copies.push(Copy::new(partition, self.shard, decoder, parts.config.flush_records_max));
             }
         }
     }
@@ -83,21 +145,21 @@ impl Worker {
         }
     }
 
-    /// Once a second: waiting copies try again, running ones are compared with the log.
+    /// Once a second: waiting copies try again, running ones are compared with the log. All together, as each waits for
+    /// brokers, and nothing is applied meanwhile.
     async fn tick(&mut self) {
         self.ticks += 1;
         let parts = Arc::clone(&self.parts);
+        if let Err(error) = self.primary.check_place() {
+            self.copies
+                .iter_mut()
+                .filter(|copy| copy.is_running())
+                .for_each(|copy| copy.stop(Stop::from(&error)));
+        }
+        join_all(self.copies.iter_mut().map(|copy| look(copy, &parts, &self.primary, &self.letters))).await;
         for copy in &mut self.copies {
-            if copy.may_go_on() {
-                copy.resync(&parts).await;
-            } else if let Some(live) = copy.live() {
-                let checked = crate::checks::against_log(&parts.log, live.state.watermark()).await;
-                if let Err(stop) = checked {
-                    copy.stop(stop);
-                }
-            }
             if copy.is_running() && (copy.untidy || self.ticks.is_multiple_of(TIDY_EVERY_TICKS)) {
-                copy.untidy = tidy::tidy(&parts.shards[self.shard], copy.partition).await;
+                copy.untidy = tidy::tidy(&self.primary, copy.partition).await;
             }
         }
     }
@@ -113,9 +175,8 @@ impl Worker {
         self.next_flush = Instant::now() + parts.config.flush_interval.min(TICK);
         let mut batches = Vec::new();
         for copy in &mut self.copies {
-            match copy.take(&parts, self.records_max) {
-                Ok(entries) if entries.is_empty() => {}
-                Ok(entries) => batches.push(Batch { partition: copy.partition, entries }),
+            match copy.take(&parts, self.pace.records_max()) {
+                Ok(batch) => batches.extend(batch),
                 Err(stop) => copy.stop(stop),
             }
         }
@@ -126,172 +187,47 @@ impl Worker {
         true
     }
 
-    /// One transaction of all batches; where that fails for what one of them holds, each goes alone.
-    async fn flush(&mut self, batches: Vec<Batch>) {
-        let Err((batches, error)) = self.try_flush(batches).await else { return };
-        if matches!(error, Error::Unavailable { .. }) || batches.len() == 1 {
-            return self.failed(batches, &error);
-        }
-        for batch in batches {
-            if let Err((batch, error)) = self.try_flush(vec![batch]).await {
-                self.failed(batch, &error);
-            }
-        }
-    }
-
-    /// Reads, folds and applies. Gives the batches back with an error.
-    async fn try_flush(&mut self, mut batches: Vec<Batch>) -> Result<(), (Vec<Batch>, Error)> {
-        let givens = match self.read(&batches).await {
-            Ok(givens) => givens,
-            Err(error) => return Err((batches, error)),
-        };
-        let flushes = self.fold(&mut batches, givens);
-        match self.apply(flushes).await {
-            Ok(()) => {}
-            Err(error) => return Err((batches, error)),
-        }
-        for batch in batches {
-            self.copy(batch.partition).put_back(batch.entries);
-        }
-        Ok(())
-    }
-
     /// Reads what the logs have beyond what waits already. How many records wait then.
     async fn gather(&mut self) -> usize {
         let mut waiting = 0;
         for copy in &mut self.copies {
-            copy.gather(&self.parts, self.records_max).await;
+            copy.gather(&self.parts, self.pace.records_max()).await;
             waiting += copy.waiting();
         }
         waiting
     }
+}
 
-    async fn read(&mut self, batches: &[Batch]) -> Result<Vec<Given>, Error> {
-        let needed: Vec<(PartitionId, Needs)> = batches.iter().map(|batch| self.needs(batch)).collect();
-        given::read(&self.parts.shards[self.shard], &needed, self.parts.config.claim.value_bytes_max).await
-    }
-
-    fn needs(&mut self, batch: &Batch) -> (PartitionId, Needs) {
-        let live = self.copy(batch.partition).live();
-        (batch.partition, live.map(|live| needs(&live.state, &batch.entries)).unwrap_or_default())
-    }
-
-    fn copy(&mut self, partition: PartitionId) -> &mut Copy {
-        self.copies
-            .iter_mut()
-            .find(|copy| copy.partition == partition)
-            .expect("a batch is of one of the copies")
-    }
-
-    fn fold(&mut self, batches: &mut [Batch], givens: Vec<Given>) -> Vec<Flush> {
-        let value_bytes_max = usize::try_from(self.parts.config.claim.value_bytes_max).unwrap_or(usize::MAX);
-        let mut flushes = Vec::with_capacity(batches.len());
-        for (batch, given) in batches.iter_mut().zip(givens) {
-            let copy = self.copy(batch.partition);
-            let fitting = fitting(&batch.entries, &given, value_bytes_max);
-            copy.put_back(batch.entries.split_off(fitting.records));
-            let Some(live) = copy.live() else { continue };
-            let folded = apart(fitting.heavy, || fold(&live.state, &batch.entries, &given));
-            match folded {
-                Ok(mut flush) => {
-                    flush.next.owner = live.claim;
-                    flushes.push(flush);
-                }
-                Err(halt) => copy.stop(Halt::from(halt).into()),
-            }
-        }
-        flushes
-    }
-
-    async fn apply(&mut self, flushes: Vec<Flush>) -> Result<(), Error> {
-        if flushes.is_empty() {
-            return Ok(());
-        }
-        let shard = self.parts.shards[self.shard].clone();
-        let began = Instant::now();
-        let applied = shard.apply(flushes.clone()).await?;
-        let took = began.elapsed();
-        self.adapt(took);
-        self.parts.statuses.count(|totals| {
-            totals.flushes += 1;
-            totals.flush_time += took;
-        });
-        for flush in flushes {
-            let partition = flush.next.partition;
-            if applied.fenced.contains(&partition) {
-                self.parts.statuses.count(|totals| totals.fenced += 1);
-                self.copy(partition).stop(Stop::Deposed("another writer has moved the watermark"));
-            } else {
-                self.committed(&flush);
-                self.publish(flush);
-            }
-        }
-        Ok(())
-    }
-
-    fn committed(&mut self, flush: &Flush) {
-        let partition = flush.next.partition;
-        self.parts.statuses.count(|totals| {
-            totals.records += (flush.next.applied.0 - flush.previous.applied.0).unsigned_abs();
-            totals.rows += flush.rows.len() as u64;
-            totals.dead_letters += flush.dead_letters.len() as u64;
-            totals.expired += flush.outcomes.expired.len() as u64;
-            totals.purged += flush.purged.len() as u64;
-        });
-        for letter in &flush.dead_letters {
-            let (offset, reason) = (letter.offset.0, letter.refusal.reason.code());
-            tracing::warn!(partition = partition.0, offset, reason, "dead letter: {}", letter.refusal.detail);
-        }
-        let records_max = self.parts.config.flush_records_max;
-        let copy = self.copy(partition);
-        copy.records_max = records_max;
-        copy.live().expect("it folded this flush").state.advance(flush);
-    }
-
-    fn publish(&self, flush: Flush) {
-        for piece in flush.outcomes.split() {
-            self.parts.outcomes.publish(Arc::new(piece));
+/// Whether a copy may go on: one that waits tries again, one that runs is compared with the log.
+async fn look(copy: &mut Copy, parts: &Parts, primary: &Shard, letters: &Waiting) {
+    if copy.may_go_on() {
+        copy.resync(parts, primary).await;
+        // Whatever the last owner left.
+        letters.add(copy.partition);
+    } else if let Some(live) = copy.live() {
+        let checked = checks::against_log(&parts.log, live.state.watermark()).await;
+        match checked {
+            Ok(bounds) => return copy.look_behind(bounds.end, parts.clock.now()),
+            Err(stop) => copy.stop(stop),
         }
     }
-
-    /// Nothing is known to be written. A refused value is searched by halves; the rest starts from the watermark.
-    fn failed(&mut self, batches: Vec<Batch>, error: &Error) {
-        for batch in batches {
-            let copy = self.copy(batch.partition);
-            match error {
-                Error::Refused { .. } => bisect(copy, batch, &in_words(error)),
-                Error::RowAhead { .. }
-                | Error::Fenced { .. }
-                | Error::Unavailable { .. }
-                | Error::Corrupt { .. }
-                | Error::Schema { .. } => copy.stop(Stop::from(error)),
-            }
-        }
-    }
-
-    /// Keeps transactions about as long as wanted.
-    fn adapt(&mut self, took: Duration) {
-        let most = self.parts.config.flush_records_max;
-        self.records_max = if took > self.parts.config.flush_time_max {
-            (self.records_max / 2).max(RECORDS_MIN.min(most))
-        } else {
-            (self.records_max + self.records_max / 8 + 1).min(most)
-        };
+    if let Ok(bounds) = parts.log.bounds(copy.partition).await {
+        copy.look_behind(bounds.end, parts.clock.now());
     }
 }
 
-/// Lets other tasks have this thread meanwhile, where the work takes long and the runtime has another one.
-fn apart<T>(long: bool, work: impl FnOnce() -> T) -> T {
-    let threads = Handle::current().runtime_flavor();
-    if long && threads == RuntimeFlavor::MultiThread { tokio::task::block_in_place(work) } else { work() }
+/// Whether there is a value that was not looked at.
+fn is_new<T>(watched: &mut watch::Receiver<T>) -> bool {
+    let new = watched.has_changed().unwrap_or(false);
+    if new {
+        watched.mark_unchanged();
+    }
+    new
 }
 
-/// Half as many records next time; one that is refused alone halts.
-fn bisect(copy: &mut Copy, batch: Batch, words: &str) {
-    if batch.entries.len() > 1 {
-        copy.records_max = batch.entries.len() / 2;
-        copy.put_back(batch.entries);
-    } else if let Some(entry) = batch.entries.first() {
-        copy.stop(Halt::RecordRefused { offset: entry.offset, detail: words.to_owned() }.into());
+/// Waits for a new value, without looking at it; for ever when none can come.
+async fn renewed<T>(watched: &watch::Receiver<T>) {
+    if watched.clone().changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

@@ -8,17 +8,16 @@ use std::borrow::Cow;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use millpond_schemas::{
-    CONTENT_TYPE_DEFAULT, Conditions, JsonInvalid, Mutation, MutationId, Op, RecordKey, Tenant, UnixMillis,
-    json,
+    CONTENT_TYPE_DEFAULT, Conditions, Expiry, JsonInvalid, Mutation, MutationId, Op, RecordKey, json,
     limits::{CONDITION_BYTES_MAX, CONTENT_TYPE_BYTES_MAX},
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
 
+use super::operations::Context;
 use crate::{
     call, expiry,
     problem::{Code, Problem},
-    submit::random_id,
     ttl,
 };
 
@@ -41,10 +40,10 @@ pub(crate) struct Line<'a> {
     value_b64: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "there")]
     content_type: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "there")]
-    ttl: Option<Value>,
-    #[serde(default, deserialize_with = "there")]
-    expires_at: Option<Value>,
+    #[serde(borrow, default, deserialize_with = "there")]
+    ttl: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "there")]
+    expires_at: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "there")]
     mode: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "there")]
@@ -73,30 +72,22 @@ pub(crate) fn id_of(text: &[u8]) -> Option<&RawValue> {
         #[serde(borrow, default, deserialize_with = "there")]
         id: Option<&'a RawValue>,
     }
-    serde_json::from_slice::<Named<'_>>(text).ok()?.id
-}
-
-/// What lines are read against.
-pub(crate) struct Context<'a> {
-    pub(crate) tenant: &'a Tenant,
-    /// The whole body, that values are slices of.
-    pub(crate) body: &'a Bytes,
-    pub(crate) now: UnixMillis,
-    /// Of the request: each line's number makes a key of it.
-    pub(crate) idempotency_key: Option<&'a str>,
-    /// Longest value, bytes.
-    pub(crate) value_bytes_max: usize,
+    text.starts_with(b"{").then(|| serde_json::from_slice::<Named<'_>>(text).ok()?.id)?
 }
 
 impl<'a> Line<'a> {
-    /// Reads the members of one object.
+    /// Reads the members of one object, without space around it.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Problem> {
+        // An array of the members' values would do for the reader.
+        if text.first() != Some(&b'{') {
+            return Err(Problem::new(Code::BodyInvalid, NO_OBJECT));
+        }
         serde_json::from_slice(text).map_err(|error| {
             let unknown = error.to_string().starts_with("unknown field");
             let (code, detail) = match (unknown, error.is_data()) {
-                (true, _) => (Code::UnknownField, "a member of the line is unknown"),
-                (false, true) => (Code::BodyInvalid, "a member of the line has the wrong type"),
-                (false, false) => (Code::BodyInvalid, "the line is not a JSON object"),
+                (true, _) => (Code::UnknownField, "a member of the operation is unknown"),
+                (false, true) => (Code::BodyInvalid, "a member of the operation has the wrong type"),
+                (false, false) => (Code::BodyInvalid, NO_OBJECT),
             };
             Problem::new(code, detail)
         })
@@ -116,20 +107,21 @@ impl<'a> Line<'a> {
         let key = match (self.key, &self.key_b64) {
             (Some(key), None) => string(key, context.body).ok_or_else(|| invalid("`key` is a string"))?,
             (None, Some(text)) => base64(text).ok_or_else(|| invalid("`key_b64` is base64"))?,
-            _ => return Err(invalid("a line has a `key` or a `key_b64`")),
+            _ => return Err(invalid("an operation has a `key` or a `key_b64`")),
         };
         RecordKey::new(context.tenant, &key)
             .map_err(|error| Problem::new(Code::KeyInvalid, error.to_string()))
     }
 
     fn op(&self, context: &Context<'_>) -> Result<Op, Problem> {
-        let op = self.op.as_deref().ok_or_else(|| Problem::new(Code::BodyInvalid, "a line has an `op`"))?;
+        let op =
+            self.op.as_deref().ok_or_else(|| Problem::new(Code::BodyInvalid, "an operation has an `op`"))?;
         self.check_members(op)?;
         Ok(match op {
             "put" => Op::Put {
                 value: self.value(context)?,
                 content_type: self.content_type()?,
-                expiry: expiry::of_members(self.ttl.as_ref(), self.expires_at.as_ref(), context.now)?,
+                expiry: self.expiry(context)?,
             },
             "delete" => Op::Delete,
             "ttl" => self.ttl(context)?,
@@ -175,7 +167,7 @@ impl<'a> Line<'a> {
             (None, Some(text)) => base64(text).ok_or_else(|| invalid("`value_b64` is base64"))?,
             _ => return Err(invalid("this operation has a `value` or a `value_b64`")),
         };
-        within_limit(value.len(), context)?;
+        context.within_limit(value.len())?;
         Ok(value)
     }
 
@@ -188,9 +180,13 @@ impl<'a> Line<'a> {
         Ok(text.to_owned())
     }
 
+    fn expiry(&self, context: &Context<'_>) -> Result<Option<Expiry>, Problem> {
+        let (ttl, expires_at) = (self.ttl.map(scalar), self.expires_at.map(scalar));
+        expiry::of_members(ttl.as_ref(), expires_at.as_ref(), context.now)
+    }
+
     fn ttl(&self, context: &Context<'_>) -> Result<Op, Problem> {
-        let expiry = expiry::of_members(self.ttl.as_ref(), self.expires_at.as_ref(), context.now)?;
-        ttl::of_mode(ttl::mode(self.mode.as_deref())?, expiry)
+        ttl::of_mode(ttl::mode(self.mode.as_deref())?, self.expiry(context)?)
     }
 
     fn patch(
@@ -200,7 +196,7 @@ impl<'a> Line<'a> {
     ) -> Result<Bytes, Problem> {
         let patch =
             self.patch.ok_or_else(|| Problem::new(Code::BodyInvalid, "this operation has a `patch`"))?;
-        within_limit(patch.get().len(), context)?;
+        context.within_limit(patch.get().len())?;
         check(patch.get().as_bytes()).map_err(|mut error| {
             error.pointer = format!("/patch{}", error.pointer);
             Problem::of_json(error)
@@ -216,29 +212,18 @@ impl<'a> Line<'a> {
         Ok(Conditions { exists: false, absent: self.if_absent.unwrap_or(false), version })
     }
 
-    /// Of the line's own Idempotency-Key, else of the request's and the line's number, else random.
+    /// Of the line's own Idempotency-Key, else as the request has it.
     fn id(&self, key: &RecordKey, number: usize, context: &Context<'_>) -> Result<MutationId, Problem> {
-        match (self.idempotency_key.as_deref(), context.idempotency_key) {
-            (Some(own), _) if call::is_idempotency_key(own) => Ok(MutationId::of_idempotency_key(key, own)),
-            (Some(_), _) => {
-                Err(Problem::new(Code::IdempotencyKeyInvalid, "1 to 255 printable ASCII characters"))
-            }
-            (None, Some(request)) => Ok(MutationId::of_idempotency_key(key, &format!("{request}:{number}"))),
-            (None, None) => Ok(random_id()),
+        match self.idempotency_key.as_deref() {
+            Some(own) if call::is_idempotency_key(own) => Ok(MutationId::of_idempotency_key(key, own)),
+            Some(_) => Err(Problem::new(Code::IdempotencyKeyInvalid, "1 to 255 printable ASCII characters")),
+            None => Ok(context.id(key, number)),
         }
     }
 }
 
+const NO_OBJECT: &str = "the operation is not a JSON object";
 const OPS: &str = "`op` is put, delete, ttl, increment, append, merge-patch or json-patch";
-
-/// A value or a patch over the limit fails its line: the log would refuse the whole batch for it.
-fn within_limit(bytes: usize, context: &Context<'_>) -> Result<(), Problem> {
-    let max = context.value_bytes_max;
-    if bytes > max {
-        return Err(Problem::new(Code::ValueTooLarge, format!("at most {max} bytes")).limit(max));
-    }
-    Ok(())
-}
 
 /// An integer of 64 bits.
 fn integer(raw: Option<&RawValue>, pointer: &str) -> Result<Option<i64>, Problem> {
@@ -247,6 +232,16 @@ fn integer(raw: Option<&RawValue>, pointer: &str) -> Result<Option<i64>, Problem
         raw.get().parse().map_err(wrong)
     };
     raw.map(read).transpose()
+}
+
+/// A value, but for what an array or an object holds: read, that may take many times the memory of its text. What is
+/// JSON and yet no value, such as a number beyond every float, is null.
+fn scalar(raw: &RawValue) -> Value {
+    match raw.get().as_bytes().first() {
+        Some(b'[') => Value::Array(Vec::new()),
+        Some(b'{') => Value::Object(serde_json::Map::new()),
+        _ => serde_json::from_str(raw.get()).unwrap_or_default(),
+    }
 }
 
 /// A JSON string's bytes, without a copy where it holds no escape.

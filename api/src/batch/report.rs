@@ -1,6 +1,7 @@
 //! The answer to a batch: counts, a session token, what failed, and every result where it waited.
 //!
-//! Invariant: 202 or 200 says that nothing failed; with one failure it is 207.
+//! Invariant: 202 or 200 says that nothing failed; with one failure it is 207. What is echoed is never read, so it
+//! comes back as it was written and takes no more memory than its text.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +12,14 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{StatusCode, header};
 use millpond_schemas::{PartitionId, Position};
-use serde_json::{Map, Value, json, value::RawValue};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
-use super::{Operation, Pending};
+use super::operations::{Operation, Pending};
 use crate::{
-    answer::{Answer, Told, json_type},
+    answer::{self, Answer, json_type},
     headers::{self, KV_POSITION},
-    problem::Problem,
+    problem,
     submit::Accepted,
     time,
 };
@@ -25,30 +27,83 @@ use crate::{
 /// A batch's answer in the making.
 pub(crate) struct Report {
     status: StatusCode,
-    body: Value,
+    body: Vec<u8>,
     token: Vec<String>,
+}
+
+/// The body.
+#[derive(Serialize)]
+struct Told<'o> {
+    accepted: usize,
+    failed: usize,
+    positions: &'o [String],
+    errors: Vec<Entry<'o>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<Vec<Entry<'o>>>,
+}
+
+/// What is told of one operation.
+#[derive(Serialize)]
+struct Entry<'o> {
+    line: usize,
+    /// As it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'o RawValue>,
+    /// Of a rejection that answers a repeat: the single call says so in a header.
+    #[serde(rename = "duplicate", skip_serializing_if = "Option::is_none")]
+    repeats: Option<bool>,
+    #[serde(flatten)]
+    end: End<'o>,
+}
+
+/// How it ended, as far as is known.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum End<'o> {
+    Failed(problem::Told<'o>),
+    Answered(Answered<'o>),
+    Open {},
+}
+
+/// What the single call would have said in its status, headers and body.
+#[derive(Serialize)]
+struct Answered<'o> {
+    status: u16,
+    position: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'o str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_b64: Option<String>,
 }
 
 impl Report {
     /// Of all operations. `waited`: with a result for each.
     pub(crate) fn new(operations: &[Operation<'_>], accepted: &[Accepted], waited: bool) -> Self {
         let token = token(accepted);
-        let errors: Vec<Value> = operations.iter().filter_map(error).collect();
+        let errors: Vec<Entry<'_>> =
+            operations.iter().filter(|operation| operation.state.is_err()).map(Entry::of).collect();
         let failed = errors.len();
         let status = match (failed, waited) {
             (0, true) => StatusCode::OK,
             (0, false) => StatusCode::ACCEPTED,
             (_, _) => StatusCode::MULTI_STATUS,
         };
-        let mut body = json!({
-            "accepted": operations.len() - failed,
-            "failed": failed,
-            "positions": token,
-            "errors": errors,
-        });
-        if waited {
-            body["results"] = operations.iter().map(result).collect();
-        }
+        let told = Told {
+            accepted: operations.len() - failed,
+            failed,
+            positions: &token,
+            errors,
+            results: waited.then(|| operations.iter().map(Entry::of).collect()),
+        };
+        let body = serde_json::to_vec(&told).expect("texts and numbers are JSON");
         Self { status, body, token }
     }
 }
@@ -63,71 +118,42 @@ fn token(accepted: &[Accepted]) -> Vec<String> {
     highest.values().map(ToString::to_string).collect()
 }
 
-fn error(operation: &Operation<'_>) -> Option<Value> {
-    let problem = operation.state.as_ref().err()?;
-    Some(of_problem(operation, problem))
+impl<'o> Entry<'o> {
+    fn of(operation: &'o Operation<'_>) -> Self {
+        let end = match &operation.state {
+            Err(problem) => End::Failed(problem.told(false, None)),
+            Ok(Pending { answer: Some(answer), .. }) => End::Answered(Answered::of(answer)),
+            Ok(Pending { answer: None, .. }) => End::Open {},
+        };
+        let repeats = operation.state.as_ref().err().filter(|problem| problem.is_duplicate()).map(|_| true);
+        Self { line: operation.number, id: operation.id, repeats, end }
+    }
 }
 
-fn result(operation: &Operation<'_>) -> Value {
-    match &operation.state {
-        Err(problem) => of_problem(operation, problem),
-        Ok(Pending { answer, .. }) => {
-            let mut entry = named(operation);
-            if let Some(answer) = answer {
-                fill(&mut entry, answer);
-            }
-            Value::Object(entry)
+impl<'o> Answered<'o> {
+    fn of(answer: &'o Answer) -> Self {
+        let (changed, value) = match &answer.told {
+            answer::Told::Ttl { changed } => (Some(*changed), None),
+            answer::Told::Value { value, .. } => (None, Some(value)),
+            answer::Told::Accepted | answer::Told::Applied | answer::Told::Empty => (None, None),
+        };
+        let text = value.and_then(|value| std::str::from_utf8(value).ok());
+        Self {
+            status: answer.status.as_u16(),
+            position: answer.position.to_string(),
+            version: answer.version.map(|version| version.to_string()),
+            expires_at: answer.expires_at.map(time::rfc3339),
+            duplicate: answer.duplicate.then_some(true),
+            changed,
+            value: text,
+            value_b64: value.filter(|_| text.is_none()).map(|value| STANDARD.encode(value)),
         }
     }
 }
 
-/// What the single call would have said in its status, headers and body.
-fn fill(entry: &mut Map<String, Value>, answer: &Answer) {
-    let mut set = |name: &str, value: Value| entry.insert(name.to_owned(), value);
-    set("status", answer.status.as_u16().into());
-    set("position", answer.position.to_string().into());
-    if let Some(version) = answer.version {
-        set("version", version.to_string().into());
-    }
-    if let Some(at) = answer.expires_at {
-        set("expires_at", time::rfc3339(at).into());
-    }
-    if answer.duplicate {
-        set("duplicate", true.into());
-    }
-    match &answer.told {
-        Told::Ttl { changed } => drop(set("changed", (*changed).into())),
-        Told::Value { value, .. } => match std::str::from_utf8(value) {
-            Ok(text) => drop(set("value", text.into())),
-            Err(_) => drop(set("value_b64", STANDARD.encode(value).into())),
-        },
-        Told::Accepted | Told::Applied | Told::Empty => {}
-    }
-}
-
-fn of_problem(operation: &Operation<'_>, problem: &Problem) -> Value {
-    let mut entry = named(operation);
-    let told = serde_json::to_value(problem.told(false, None));
-    if let Ok(Value::Object(told)) = told {
-        entry.extend(told);
-    }
-    Value::Object(entry)
-}
-
-/// The line's number, and its id as it came.
-fn named(operation: &Operation<'_>) -> Map<String, Value> {
-    let mut entry = Map::new();
-    entry.insert("line".to_owned(), operation.number.into());
-    let echo = |id: &RawValue| serde_json::from_str(id.get()).ok();
-    if let Some(id) = operation.id.and_then(echo) {
-        entry.insert("id".to_owned(), id);
-    }
-    entry
-}
-
 impl IntoResponse for Report {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.body.to_string()));
+        let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = self.status;
         response.headers_mut().insert(header::CONTENT_TYPE, json_type());
         if !self.token.is_empty() {

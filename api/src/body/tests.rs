@@ -1,11 +1,15 @@
 //! Bodies that are large, slow, encoded or cut, in paused time.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
+use http::{HeaderValue, header};
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
 use proptest::prelude::*;
-use tokio::{sync::mpsc, time::interval};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, interval},
+};
 
 use super::*;
 
@@ -84,22 +88,38 @@ async fn a_steady_body_may_take_longer_than_a_window() {
     assert_eq!(bytes.map(|bytes| bytes.len()), Ok(60_000));
 }
 
+/// What `Content-Encoding` lines make of an empty body, which is neither gzip nor zstd.
+async fn encoded(lines: &[&str]) -> Result<Bytes, Problem> {
+    let headers = lines.iter().map(|line| (header::CONTENT_ENCODING, HeaderValue::from_str(line).unwrap()));
+    read(&budget(), &headers.collect(), Body::empty(), LIMIT).await.map(|whole| whole.bytes)
+}
+
 #[tokio::test]
-async fn only_identity_is_taken_as_a_content_encoding() {
-    for (lines, taken) in [
-        (&["identity"][..], true),
-        (&["Identity"], true),
-        (&["gzip"], false),
-        (&["br"], false),
-        (&[""], false),
-        (&["identity, gzip"], false),
-        (&["identity", "identity"], false),
-    ] {
-        let headers =
-            lines.iter().map(|line| (header::CONTENT_ENCODING, HeaderValue::from_str(line).unwrap()));
-        let code = read_code(headers.collect(), Body::empty()).await;
-        assert_eq!(code, if taken { Ok(Bytes::new()) } else { Err(Code::EncodingUnsupported) }, "{lines:?}");
+async fn one_known_encoding_is_taken_and_no_other() {
+    for lines in [&[][..], &["identity"], &["Identity"]] {
+        assert_eq!(encoded(lines).await.unwrap(), Bytes::new());
     }
+    for name in ["gzip", "GZIP", "x-gzip", "zstd", "Zstd"] {
+        assert_eq!(encoded(&[name]).await.unwrap_err().code(), Code::BodyInvalid, "{name}");
+    }
+    let others = ["br", "", "deflate", "identity, gzip", "gzip,zstd", "gzip, gzip", "gzip;q=1", "dcz"];
+    for lines in others.iter().map(std::slice::from_ref).chain([&["gzip", "zstd"][..], &["identity", "gzip"]])
+    {
+        assert_eq!(encoded(lines).await.unwrap_err().code(), Code::EncodingUnsupported, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_encoded_body_may_be_a_little_longer_than_what_it_decodes_to_and_no_more() {
+    let headers = || HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
+    let most = decode::wire_bytes_max(LIMIT.bytes);
+    let zeros = |bytes| Body::new(Full::new(Bytes::from(vec![0; bytes])));
+    assert_eq!(read_code(headers(), zeros(most)).await, Err(Code::BodyInvalid));
+    assert_eq!(read_code(headers(), zeros(most + 1)).await, Err(Code::ValueTooLarge));
+    let (sender, body) = stream();
+    let (code, ()) =
+        tokio::join!(read_code(headers(), body), async { while sender.send(LIMIT.bytes).await.is_ok() {} });
+    assert_eq!(code, Err(Code::ValueTooLarge), "without a length, too");
 }
 
 #[tokio::test]
@@ -111,6 +131,37 @@ async fn bodies_together_stay_inside_the_budget_and_give_it_back() {
     assert_eq!(refused.code(), Code::Overloaded);
     drop(held);
     assert!(read(&budget, &HeaderMap::new(), full(), LIMIT).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_body_counts_as_much_as_came_of_it() {
+    let budget = Budget::new(2 * LIMIT.bytes);
+    let (senders, waiting): (Vec<_>, Vec<_>) = (0..7)
+        .map(|_| {
+            let (sender, body) = stream();
+            let budget = budget.clone();
+            (sender, tokio::spawn(async move { read(&budget, &HeaderMap::new(), body, LIMIT).await }))
+        })
+        .unzip();
+    for sender in &senders {
+        sender.send(1).await.unwrap();
+        // It was taken.
+        while sender.capacity() < sender.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let few = Body::new(Full::new(Bytes::from(vec![0; FIRST_BYTES])));
+    assert!(
+        read(&budget, &HeaderMap::new(), few, LIMIT).await.is_ok(),
+        "seven that may become long are not yet"
+    );
+    senders[0].send(LIMIT.bytes / 2).await.unwrap();
+    for (sender, waiting) in senders.into_iter().zip(waiting) {
+        drop(sender);
+        let read = waiting.await.unwrap();
+        let code = read.map(|whole| whole.bytes.len()).map_err(|problem| problem.code());
+        assert!(matches!(code, Ok(1) | Err(Code::Overloaded)), "{code:?}");
+    }
 }
 
 proptest! {

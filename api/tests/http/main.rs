@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod auth;
 mod limits;
 mod ops;
 mod outcomes;
 mod pond;
 mod reads;
+mod replicas;
 mod wire;
 mod writes;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use millpond_api::{Check, Checks, Config, Health};
+use millpond_api::{Check, Checks, Config, Health, Shown};
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,7 @@ async fn readiness_lists_its_checks_and_a_halted_partition_leaves_it_ready() {
     let pond = Pond::start_with(Config::default(), vec![halted]).await;
     assert_eq!(get(&pond, "/livez").await, (200, "ok\n".into()));
     assert_eq!(get(&pond, "/readyz").await, (200, "ok\n".into()));
-    let verbose = "[+]serving ok\n[+]log ok\n[~]partition-0 degraded: log-gap\nok\n";
+    let verbose = "[+]serving ok\n[+]log ok\n[+]clock ok\n[+]outcomes ok\n[+]backlog ok\n[~]partition-0 degraded: log-gap\nok\n";
     assert_eq!(get(&pond, "/readyz?verbose").await, (200, verbose.into()));
     assert_eq!(get(&pond, "/readyz?loud").await.0, 400);
     assert_eq!(get(&pond, "/nothing").await.0, 404);
@@ -70,7 +71,11 @@ async fn admin_is_not_served_beyond_this_machine() {
     let pond = Pond::start().await;
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let serving = pond.api.serve_ops(listener, Vec::new(), Arc::default(), CancellationToken::new());
+    let serving = pond.api.serve_ops(
+        listener,
+        Shown::new("api", Vec::new(), Registry::default()),
+        CancellationToken::new(),
+    );
     let calls = async {
         let mut wire = Wire::open(([127, 0, 0, 1], port).into()).await;
         let answer = wire.call("GET /admin/lag", &[], b"").await;
@@ -94,6 +99,6 @@ async fn calls_and_records_are_counted() {
     };
     assert!((pond.metric(&requests("PUT", "/kv/{key}", 202)).await - 1.0).abs() < f64::EPSILON);
     assert!((pond.metric(&requests("PUT", "/kv/{key}", 400)).await - 1.0).abs() < f64::EPSILON);
-    assert!((pond.metric("millpond_api_log_records_total").await - 1.0).abs() < f64::EPSILON);
-    assert!(pond.metric("millpond_api_log_bytes_total").await > 1.0);
+    assert!((pond.metric(r#"millpond_api_mutations_total{op="put"}"#).await - 1.0).abs() < f64::EPSILON);
+    assert!(pond.metric(r#"millpond_api_mutations_bytes_total{op="put"}"#).await > 1.0);
 }

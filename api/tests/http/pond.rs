@@ -2,15 +2,20 @@
 //!
 //! Invariant: nothing is applied by itself.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use millpond_api::{Api, Checks, Config, Error, Parts};
+use millpond_api::{Api, Checks, Config, Error, Parts, Shown, Tokens};
 use millpond_log::{Clock, Log, Outcomes, local};
 use millpond_schemas::{
     Created, Decoder, Exception, Flush, Generation, Keyring, LogId, Mutation, Offset, Op, Outcome,
     OutcomeRange, PartitionId, Record, Row, Topology, UnixMillis, Upsert, Version, Watermark,
 };
-use millpond_shard::{Shard, SqliteConfig};
+use millpond_shard::{Router, Shard, SqliteConfig};
+use millpond_trace::Tracer;
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +31,11 @@ pub(crate) struct Pond {
     pub(crate) address: SocketAddr,
     pub(crate) ops: SocketAddr,
     pub(crate) log: Log,
+    /// The primary.
     pub(crate) shard: Shard,
+    replicas: Vec<Shard>,
+    /// What was applied, for the replicas.
+    flushes: Mutex<Vec<Flush>>,
     pub(crate) outcomes: Outcomes,
     pub(crate) shutdown: CancellationToken,
     served: Vec<JoinHandle<Result<(), Error>>>,
@@ -47,22 +56,24 @@ impl Pond {
     }
 
     pub(crate) async fn start_with(config: Config, checks: Vec<Checks>) -> Self {
+        Self::start_replicated(0, config, checks).await
+    }
+
+    /// With so many replicas, which get what was applied when they are told to.
+    pub(crate) async fn start_replicated(replicas: usize, config: Config, checks: Vec<Checks>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lock = local::DirLock::acquire(dir.path()).unwrap();
         let log = local::Log::open(&lock, "log/mutations.1", local::Options::new(1)).await.unwrap();
         let log = Log::Local(log);
-        let shard = Shard::open(&SqliteConfig::new(dir.path().join("s0.sqlite"))).await.unwrap();
-        shard.create_copy(Watermark::empty(P0, Generation::FIRST, LOG_ID)).await.unwrap();
+        let shard = open(&dir.path().join("s0.sqlite")).await;
+        let mut copies = Vec::new();
+        for replica in 0..replicas {
+            copies.push(open(&dir.path().join(format!("s0-{replica}.sqlite"))).await);
+        }
         let outcomes = Outcomes::memory();
-        let (_, topology) = watch::channel(Arc::new(topology()));
         let mut registry = Registry::default();
-        let parts = Parts {
-            log: log.clone(),
-            outcomes: outcomes.clone(),
-            topology,
-            shards: vec![shard.clone()],
-            clock: Clock::System,
-        };
+        let parts = parts(&log, &outcomes, (&shard, &copies)).await;
+        millpond_shard::register(&mut registry, parts.shards.clone());
         let api = Api::start(config, parts, &mut registry);
         let shutdown = CancellationToken::new();
         let (listener, ops_listener) = (listener().await, listener().await);
@@ -73,12 +84,55 @@ impl Pond {
         };
         let serve_ops = {
             let (api, shutdown) = (api.clone(), CancellationToken::new());
-            tokio::spawn(
-                async move { api.serve_ops(ops_listener, checks, Arc::new(registry), shutdown).await },
-            )
+            tokio::spawn(async move {
+                api.serve_ops(ops_listener, Shown::new("api", checks, registry), shutdown).await
+            })
         };
         let served = vec![serve, serve_ops];
-        Self { api, address, ops, log, shard, outcomes, shutdown, served, _dir: dir }
+        let (replicas, flushes) = (copies, Mutex::default());
+        let pond =
+            Self { api, address, ops, log, shard, replicas, flushes, outcomes, shutdown, served, _dir: dir };
+        pond.ready().await;
+        pond
+    }
+
+    /// Waits until the api has read its shard.
+    async fn ready(&self) {
+        let until = tokio::time::Instant::now() + Duration::from_secs(20);
+        while Wire::open(self.ops).await.call("GET /readyz", &[], b"").await.status != 200 {
+            assert!(tokio::time::Instant::now() < until, "it never became ready");
+        }
+    }
+
+    /// Another api over the same log and shard: where it is served.
+    pub(crate) async fn another(&self) -> SocketAddr {
+        let parts = parts(&self.log, &self.outcomes, (&self.shard, &self.replicas)).await;
+        let api = Api::start(Config::default(), parts, &mut Registry::default());
+        let listener = listener().await;
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { api.serve(listener, CancellationToken::new()).await });
+        address
+    }
+
+    /// Another api over the same log and shard, that asks for tokens. Not served yet.
+    pub(crate) async fn guarded(&self, tokens: watch::Receiver<Arc<Tokens>>, registry: &mut Registry) -> Api {
+        let parts = parts(&self.log, &self.outcomes, (&self.shard, &self.replicas)).await;
+        Api::start(Config::default(), Parts { tokens: Some(tokens), ..parts }, registry)
+    }
+
+    /// Brings a replica to where the primary is.
+    pub(crate) async fn replicate(&self, replica: usize) {
+        let replica = &self.replicas[replica];
+        let at = replica.watermark(P0).await.unwrap().unwrap().applied;
+        let flushes = self.flushes.lock().unwrap().clone();
+        for flush in flushes.into_iter().filter(|flush| flush.previous.applied >= at) {
+            assert_eq!(replica.apply(vec![flush]).await.unwrap().fenced, []);
+        }
+    }
+
+    /// A replica.
+    pub(crate) fn replica(&self, replica: usize) -> &Shard {
+        &self.replicas[replica]
     }
 
     /// One call on a connection of its own.
@@ -101,7 +155,7 @@ impl Pond {
 
     /// The keys on the log, without their tenant.
     pub(crate) async fn keys(&self) -> Vec<Vec<u8>> {
-        let records = self.log.read(P0, Offset(0), usize::MAX).await.unwrap();
+        let records = self.log.read(P0, Offset(0), usize::MAX).await.unwrap().records;
         let key = |raw: &millpond_schemas::Raw| {
             let key = raw.key.clone().unwrap();
             key.strip_prefix(b"default/".as_slice()).unwrap().to_vec()
@@ -119,7 +173,7 @@ impl Pond {
     /// Applies everything that is on the log, as a writer does that dies before it publishes.
     pub(crate) async fn apply_silently(&self, judge: Judge<'_>) -> Option<OutcomeRange> {
         let previous = self.shard.watermark(P0).await.unwrap().unwrap();
-        let records = self.log.read(P0, previous.applied.next(), usize::MAX).await.unwrap();
+        let records = self.log.read(P0, previous.applied.next(), usize::MAX).await.unwrap().records;
         let last = records.last()?;
         let mut rows = std::collections::BTreeMap::new();
         let mut exceptions = Vec::new();
@@ -161,6 +215,7 @@ impl Pond {
             operations: Vec::new(),
             dead_letters: Vec::new(),
         };
+        self.flushes.lock().unwrap().push(flush.clone());
         assert_eq!(self.shard.apply(vec![flush]).await.unwrap().fenced, []);
         Some(range)
     }
@@ -189,6 +244,27 @@ impl Pond {
 
 async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// A shard with an empty copy.
+async fn open(path: &std::path::Path) -> Shard {
+    let shard = Shard::open(&SqliteConfig::new(path)).await.unwrap();
+    shard.create_copy(Watermark::empty(P0, Generation::FIRST, LOG_ID)).await.unwrap();
+    shard
+}
+
+async fn parts(log: &Log, outcomes: &Outcomes, (primary, replicas): (&Shard, &[Shard])) -> Parts {
+    let (_, topology) = watch::channel(Arc::new(topology()));
+    Parts {
+        log: log.clone(),
+        outcomes: outcomes.subscribe().await.unwrap(),
+        topology,
+        shards: vec![Router::new("s0", primary.clone(), replicas.to_vec())],
+        clock: Clock::System,
+        tracer: Tracer::default(),
+        tokens: None,
+        cursor_key: millpond_api::CursorKey::new([7; 32]),
+    }
 }
 
 fn topology() -> Topology {

@@ -113,7 +113,7 @@ impl Wire {
 pub(crate) fn request(head: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let lines: String = headers.iter().flat_map(|(name, value)| [*name, ": ", *value, "\r\n"]).collect();
     let length = body.len();
-    let head = format!("{head} HTTP/1.1\r\nhost: pond\r\n{lines}content-length: {length}\r\n\r\n");
+    let head = format!("{head} HTTP/1.1\r\nhost: localhost\r\n{lines}content-length: {length}\r\n\r\n");
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body);
     bytes

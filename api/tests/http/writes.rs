@@ -28,7 +28,7 @@ async fn an_accepted_ttl_says_when_it_ends_by_the_time_of_the_log() {
     let pond = Pond::start().await;
     let answer = pond.call("PUT /kv/a?ttl=15m", &[], b"x").await;
     assert_eq!(answer.status, 202);
-    let appended = pond.log.read(P0, Offset(0), 1).await.unwrap()[0].time;
+    let appended = pond.log.record(P0, Offset(0)).await.unwrap().unwrap().time;
     let ends = jiff::Timestamp::from_millisecond(appended.0 + 900_000).unwrap();
     assert_eq!(answer.header("kv-expires-at"), format!("{ends:.3}"));
     assert_eq!(answer.json()["expires_at"], format!("{ends:.3}"));

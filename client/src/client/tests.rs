@@ -212,3 +212,63 @@ async fn a_tenant_is_named_in_every_call() {
     Client::new(&options).unwrap().delete(b"k", &WriteOptions::default()).await.unwrap();
     assert_eq!(server.seen()[0].header("kv-tenant"), Some("acme"));
 }
+
+#[tokio::test]
+async fn a_batch_says_in_which_form_it_is_and_reads_a_result_per_line() {
+    let server = TestServer::start(|_| {
+        let body = r#"{"accepted":1,"failed":1,"positions":["1-0-7"],
+            "results":[{"line":1,"id":"x","status":200,"position":"1-0-7"},{"line":2,"status":412,"code":"condition-failed"}],
+            "errors":[{"line":2,"status":412,"code":"condition-failed","position":"1-1-3"}]}"#;
+        respond(207, &[], body)
+    })
+    .await;
+    let mut body = Vec::new();
+    crate::Operation::put("a", "1", "text/plain").write(crate::Encoding::Protobuf, &mut body);
+    let options = BatchOptions {
+        encoding: crate::Encoding::Protobuf,
+        wait: Wait::Applied(Duration::from_secs(3)),
+        ..BatchOptions::default()
+    };
+    let answer = server.client().batch(body.clone().into(), &options).await.unwrap();
+    assert_eq!(answer.results.len(), 2);
+    assert_eq!(answer.results[0].position, Some(Position::new("1-0-7").unwrap()));
+    assert_eq!((answer.results[1].status, answer.results[1].code.as_str()), (412, "condition-failed"));
+    assert_eq!(answer.errors[0].position, Some(Position::new("1-1-3").unwrap()));
+    let seen = &server.seen()[0];
+    assert_eq!(seen.header("content-type"), Some("application/x-protobuf"));
+    assert_eq!((seen.header("prefer"), &seen.body[..]), (Some("wait=3"), &body[..]));
+}
+
+#[tokio::test]
+async fn a_mutation_is_waited_for_and_tells_what_became_of_it() {
+    let server = TestServer::start(|seen| match seen.path.as_str() {
+        "/mutations/1-0-7?wait=1500ms" => {
+            respond(200, &[], r#"{"position":"1-0-7","status":"duplicate","of":"1-0-3","time":"t"}"#)
+        }
+        _ => problem(404, "position-unknown", "none"),
+    })
+    .await;
+    let client = server.client();
+    let at = |text: &str| Position::new(text).unwrap();
+    let found = client.mutation(&at("1-0-7"), Duration::from_millis(1500)).await.unwrap().unwrap();
+    assert_eq!((found.status, found.of), (Status::Duplicate, Some(at("1-0-3"))));
+    assert!(client.mutation(&at("1-0-8"), Duration::ZERO).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn meta_is_what_is_known_of_a_key() {
+    let server = TestServer::start(|seen| match seen.path.as_str() {
+        "/meta/a" => respond(
+            200,
+            &[],
+            r#"{"size":3,"content_type":"x/y","version":"1-2-3","created_at":"c","updated_at":"u",
+                "expires_at":null,"partition":2,"shard":"shard-0"}"#,
+        ),
+        _ => problem(404, "not-found", "none"),
+    })
+    .await;
+    let client = server.client();
+    let meta = client.meta(b"a", &ReadOptions::default()).await.unwrap().unwrap();
+    assert_eq!((meta.size, meta.partition, meta.shard.as_deref()), (3, Some(2), Some("shard-0")));
+    assert_eq!(client.meta(b"b", &ReadOptions::default()).await.unwrap(), None);
+}

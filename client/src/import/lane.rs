@@ -76,7 +76,7 @@ impl Lane {
     }
 
     async fn send(&self, batch: &Batch, part: &[usize]) -> Result<BatchAnswer, Error> {
-        let options = BatchOptions { keyed_lines: true, wait: self.wait, idempotency_key: None };
+        let options = BatchOptions { keyed_lines: true, wait: self.wait, ..BatchOptions::default() };
         let notify = |retry: Retry<'_>| {
             (self.observer)(Event::Waiting { error: retry.error, delay: retry.delay });
         };

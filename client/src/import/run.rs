@@ -2,7 +2,7 @@
 //!
 //! Invariant: dropping the run is as good as kill -9: nothing is said to be done that the journal does not name.
 
-use std::{future::Future, io, pin::pin};
+use std::{future::Future, io, pin::pin, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -135,7 +135,7 @@ impl Importer {
 
 /// Asks what can be compared later, to know this log again.
 async fn witness(client: Client, position: Position, notes: mpsc::Sender<Note>) {
-    let found = client.mutation(&position).await.ok().flatten();
+    let found = client.mutation(&position, Duration::ZERO).await.ok().flatten();
     let witness = found.map(|mutation| Witness { position, time: mutation.time });
     // Nobody listens when the import was stopped meanwhile.
     let _ = notes.send(Note::Witnessed(witness)).await;

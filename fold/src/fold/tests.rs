@@ -1,6 +1,6 @@
 //! What stops a partition, and what must not.
 
-use millpond_schemas::{Decoder, Generation, Keyring, LogId, PartitionId, Received};
+use millpond_schemas::{Decoder, Generation, Keyring, LogId, PartitionId, Received, limits::FOLD_VERSION};
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The two memories of ids, as plain lists.
+//! The two memories of ids, as plain lists and maps.
 //!
 //! Invariant: whether an id is remembered is judged from offset and time; nothing is ever forgotten here.
 
@@ -28,11 +28,18 @@ impl Model {
     /// The record that brought this id into the window, if it still reaches back that far.
     pub(super) fn in_window(&self, hash: IdHash, here: &Here) -> Option<Position> {
         let reaches = |offset: Offset| here.position.offset.0 - offset.0 <= limits::WINDOW_OFFSETS;
-        self.seen
-            .iter()
-            .rev()
-            .find(|seen| seen.hash == hash && reaches(seen.offset) && within_memory(seen.time, here.time))
+        // An id enters again only when its last time is out of reach, and then all before are.
+        self.newest
+            .get(&hash)
+            .filter(|seen| reaches(seen.offset) && within_memory(seen.time, here.time))
             .map(|seen| Position { offset: seen.offset, ..here.position })
+    }
+
+    /// An id enters the window.
+    pub(super) fn see(&mut self, hash: IdHash, here: &Here) {
+        let seen = Seen { offset: here.position.offset, time: here.time, hash };
+        self.seen.push(seen);
+        self.newest.insert(hash, seen);
     }
 
     /// Remembers a mutation that was judged on its merits.
@@ -49,7 +56,7 @@ impl Model {
             };
             self.operations.insert(hash, operation);
         } else {
-            self.seen.push(Seen { offset: here.position.offset, time: here.time, hash });
+            self.see(hash, here);
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use millpond_schemas::UnixMillis;
+use millpond_schemas::{Mutant, UnixMillis};
 
 use super::{
     encode::Encoder,
@@ -94,29 +94,47 @@ impl Appender {
     fn group(&mut self, calls: &mut Vec<Call>) {
         let time = match self.time() {
             Ok(time) => time,
-            Err(error) => return refuse(calls, &error),
+            Err(error) => return self.refuse(calls, &error),
         };
         let mut next = self.cursor.next.clone();
         let acks = self.encoder.plan(calls, &mut next, time);
         let file = match self.make_room() {
             Ok(file) => file,
-            Err(error) => return refuse(calls, &error),
+            Err(error) => return self.refuse(calls, &error),
         };
         let position = self.cursor.position;
+        let began = self.elapsed();
         let bytes = self.encoder.write(calls, self.header.mark, position);
-        if let Err(error) = file.write_at(bytes, position).and_then(|()| file.sync()) {
+        if let Err(error) = file.write_at(bytes, position).and_then(|()| synced(&file)) {
             tracing::warn!(%error, position, "a group could not be written");
             self.file = None;
-            refuse(calls, &Error::Unknown { source: Arc::new(error) });
+            self.refuse(calls, &Error::Unknown { source: Arc::new(error) });
             if let Err(error) = self.mend() {
                 tracing::warn!(%error, "the log stays unavailable");
             }
             return;
         }
+        let now = self.elapsed();
+        self.shared.meters.synced(now.saturating_sub(began));
+        self.shared.shut.took(&self.shared.dir);
         self.cursor = self.shared.commit(self.encoder.header());
         for (call, acks) in calls.drain(..).zip(acks) {
+            self.shared.meters.appended(acks.len(), call.bytes, now.saturating_sub(call.since));
             // The caller may be gone; its records stay.
             let _gone = call.answer.send(Ok(acks));
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.shared.options.clock.elapsed()
+    }
+
+    /// Answers every call with the same error.
+    fn refuse(&self, calls: &mut Vec<Call>, error: &Error) {
+        self.shared.shut.failed(error, &self.shared.dir);
+        for call in calls.drain(..) {
+            self.shared.meters.failed();
+            let _gone = call.answer.send(Err(error.clone()));
         }
     }
 
@@ -183,11 +201,11 @@ impl Appender {
     }
 }
 
-/// Answers every call with the same error.
-fn refuse(calls: &mut Vec<Call>, error: &Error) {
-    for call in calls.drain(..) {
-        let _gone = call.answer.send(Err(error.clone()));
+fn synced(file: &File) -> io::Result<()> {
+    if Mutant::AckBeforeSync.is_picked() {
+        return Ok(());
     }
+    file.sync()
 }
 
 /// However the thread ends: nobody waits for it for ever.

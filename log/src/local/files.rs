@@ -51,6 +51,7 @@ type Watch = std::sync::Arc<dyn Fn(&Op<'_>) -> Option<Fault> + Send + Sync>;
 /// Where tests hook in. Empty, and free, otherwise.
 #[derive(Clone, Default)]
 pub(crate) struct Files {
+    read_only: bool,
     #[cfg(test)]
     watch: Option<Watch>,
 }
@@ -59,7 +60,21 @@ impl Files {
     /// Calls `watch` before every operation.
     #[cfg(test)]
     pub(crate) fn watched(watch: impl Fn(&Op<'_>) -> Option<Fault> + Send + Sync + 'static) -> Self {
-        Self { watch: Some(std::sync::Arc::new(watch)) }
+        Self { watch: Some(std::sync::Arc::new(watch)), ..Self::default() }
+    }
+
+    /// Of which none is ever opened to write.
+    pub(crate) fn read_only() -> Self {
+        Self {
+            read_only: true,
+            #[cfg(test)]
+            watch: None,
+        }
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Does an operation, unless a test wants something else.
@@ -85,9 +100,9 @@ impl Files {
         self.open(path)
     }
 
-    /// A file that is there, to read and write.
+    /// A file that is there, to read and, unless all are [read only](Files::read_only), to write.
     pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
-        let file = fs::File::options().read(true).write(true).open(path)?;
+        let file = fs::File::options().read(true).write(!self.read_only).open(path)?;
         Ok(File { file, path: path.to_owned(), files: self.clone() })
     }
 

@@ -63,7 +63,7 @@ impl DirLock {
     pub fn acquire(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(LOCK_FILE);
         let io = |source| LockError::Io { path: path.clone(), source };
-        fs::create_dir_all(dir).map_err(io)?;
+        make_folder(dir).map_err(io)?;
         let mut file = fs::File::options()
             .read(true)
             .write(true)
@@ -102,6 +102,29 @@ impl DirLock {
 
     fn streams(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.0.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes a folder where there is none, and those above it. When it returns its name is durable, also when somebody else
+/// made it: what is acked in it must not go with it in a power cut.
+fn make_folder(dir: &Path) -> io::Result<()> {
+    let above = match dir.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        Some(_) => Path::new("."),
+        None => return Ok(()),
+    };
+    let is_new = !dir.is_dir();
+    if is_new {
+        make_folder(above)?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    match fs::File::open(above).and_then(|above| above.sync_all()) {
+        // A folder that an operator made where this process may not look is the operator's.
+        Err(error) if !is_new && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
 };
@@ -24,10 +24,9 @@ use crate::Error;
 pub(super) fn open(lock: &DirLock, stream: &str, mut options: Options, files: Files) -> Result<Log, Error> {
     assert!(options.partitions > 0, "a log has a partition");
     options.queue_bytes_max = options.queue_bytes_max.min(QUEUE_BYTES_LIMIT);
-    let dir = lock.dir().join(stream);
-    let lock = lock.stream(stream);
     let unavailable = |source| Error::unavailable("it could not open its folder", source);
-    make_folder(&files, &dir).map_err(unavailable)?;
+    let dir = make_folder(&files, lock.dir(), stream).map_err(unavailable)?;
+    let lock = lock.stream(stream);
     let sequences = list(&files, &dir).map_err(unavailable)?;
     let state = load(&files, &dir, &sequences, &options)?;
     let shared = Arc::new(Shared::new(dir, options, files, state));
@@ -36,18 +35,22 @@ pub(super) fn open(lock: &DirLock, stream: &str, mut options: Options, files: Fi
         .name("log-append".to_owned())
         .spawn(move || appender.run())
         .map_err(|source| Error::unavailable("it could not start its thread", source))?;
-    Ok(Log(Arc::new(Handle { shared, appender: Mutex::new(Some(appender)), _lock: lock })))
+    Ok(Log(Arc::new(Handle { shared, appender: Mutex::new(Some(appender)), _lock: Some(lock) })))
 }
 
-/// Makes a folder and those above it, durably.
-fn make_folder(files: &Files, dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
+/// Makes a stream's folder and those above it in the data directory. Their names are durable when it returns, also those
+/// that an earlier process made and did not get to sync.
+fn make_folder(files: &Files, data_dir: &Path, stream: &str) -> io::Result<PathBuf> {
+    let mut dir = data_dir.to_owned();
+    for part in Path::new(stream) {
+        let above = dir.clone();
+        dir.push(part);
+        if !dir.is_dir() {
+            fs::create_dir(&dir)?;
+        }
+        files.sync_dir(&above)?;
     }
-    let above = dir.parent().ok_or(io::ErrorKind::NotFound)?;
-    make_folder(files, above)?;
-    fs::create_dir(dir)?;
-    files.sync_dir(above)
+    Ok(dir)
 }
 
 /// The segments that are there, in order, with durable names. Removes what was left unfinished.
@@ -103,7 +106,7 @@ fn load(files: &Files, dir: &Path, sequences: &[u64], options: &Options) -> Resu
 }
 
 /// A segment starts where the one before it cannot have ended earlier.
-fn check_follows(previous: &SegmentHeader, header: &SegmentHeader) -> Result<(), Bad> {
+pub(super) fn check_follows(previous: &SegmentHeader, header: &SegmentHeader) -> Result<(), Bad> {
     if header.sequence != previous.sequence + 1 {
         return Err(Bad("the segment before it is missing"));
     }

@@ -5,17 +5,20 @@
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
 
-use crate::{Ack, Append, Error};
+use crate::{Ack, Append, Error, meters::Queued};
 
 /// One call of `enqueue`.
 pub(super) struct Call {
     pub(super) records: Vec<Append>,
     /// Bytes of the records as they will lie in the log.
     pub(super) bytes: usize,
+    /// When it came, by the log's clock of elapsed time.
+    pub(super) since: Duration,
     pub(super) answer: oneshot::Sender<Result<Vec<Ack>, Error>>,
 }
 
@@ -74,6 +77,10 @@ impl Queue {
             into.extend(inner.calls.pop_front());
         }
         !into.is_empty()
+    }
+
+    pub(super) fn queued(&self) -> Queued {
+        Queued { bytes: self.lock().bytes, max: self.bytes_max }
     }
 
     /// Bytes of calls that have been answered no longer count.

@@ -30,8 +30,20 @@ pub(super) struct Wanted {
 }
 
 impl Shared {
+    /// Where to read. A log that another process writes is looked at anew where it seems to end.
+    async fn find(self: &Arc<Self>, wanted: Wanted) -> Result<Located, Error> {
+        let located = self.locate(wanted.partition, wanted.from, wanted.bytes_max);
+        if !(self.files.is_read_only() && matches!(located, Ok(Located::End) | Err(Error::BeyondEnd { .. })))
+        {
+            return located;
+        }
+        let shared = Arc::clone(self);
+        blocking(move || shared.catch_up()).await?;
+        self.locate(wanted.partition, wanted.from, wanted.bytes_max)
+    }
+
     pub(super) async fn read(self: &Arc<Self>, wanted: Wanted) -> Result<Vec<Received>, Error> {
-        let (file, blocks) = match self.locate(wanted.partition, wanted.from, wanted.bytes_max)? {
+        let (file, blocks) = match self.find(wanted).await? {
             Located::End => return Ok(Vec::new()),
             Located::Last(file, blocks) => (file, blocks),
             Located::Sealed(header, next) => {
@@ -41,6 +53,9 @@ impl Shared {
                         let shared = Arc::clone(self);
                         blocking(move || shared.open_sealed(&header, &next)).await.map_err(|error| {
                             // A trim may have taken it from under us.
+                            if self.files.is_read_only() {
+                                self.forget_gone();
+                            }
                             self.locate(wanted.partition, wanted.from, 0).err().unwrap_or(error)
                         })?
                     }

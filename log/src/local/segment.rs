@@ -175,6 +175,62 @@ fn settle(file: &File, cursor: &Cursor, torn: u64, length: u64, last: (u64, &[u8
     file.sync()
 }
 
+/// Goes over the whole groups that have been written since, and changes nothing: another process may be writing more.
+pub(super) fn follow(
+    file: &File,
+    header: &SegmentHeader,
+    cursor: &mut Cursor,
+    index: &mut Index,
+) -> Result<(), Error> {
+    loop {
+        pass(file, header, cursor, index)?;
+        let (position, file_bytes) = (cursor.position, file.len().map_err(reading)?);
+        let mut word = [0; ALIGNMENT_BYTES];
+        if file.read_at(&mut word, position).is_err() || word == [0; ALIGNMENT_BYTES] {
+            return Ok(());
+        }
+        match search(file, file_bytes, header.mark, position) {
+            Ok(Tail::Zeros | Tail::Torn) => return Ok(()),
+            Ok(Tail::Group) => {}
+            // Its writer has given back unused space meanwhile: once more, up to where it ends now.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+            Err(error) => return Err(reading(error)),
+        }
+        // What stands here was whole before the group behind it was begun, so it must be by now.
+        let bad = pass(file, header, cursor, index)?;
+        if cursor.position == position {
+            return Err(corrupt(file.path(), position, bad));
+        }
+    }
+}
+
+/// Goes over whole groups. Answers why what follows is none.
+fn pass(file: &File, header: &SegmentHeader, cursor: &mut Cursor, index: &mut Index) -> Result<Bad, Error> {
+    const CUT: Bad = Bad("it ends too early");
+    let file_bytes = file.len().map_err(reading)?;
+    let mut bytes = Vec::new();
+    // Its writer gives back unused space at any time.
+    let cut = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+    loop {
+        let position = cursor.position;
+        let group = match step(file, file_bytes, header.mark, position) {
+            Ok(Step::Group(group)) => group,
+            Ok(Step::Bad(bad)) => return Ok(bad),
+            Err(error) if cut(&error) => return Ok(CUT),
+            Err(error) => return Err(reading(error)),
+        };
+        bytes.resize(group.length as usize, 0);
+        match file.read_at(&mut bytes, position) {
+            Err(error) if cut(&error) => return Ok(CUT),
+            read => read.map_err(reading)?,
+        }
+        if let Err(bad) = check_blocks(&group, &bytes) {
+            return Ok(bad);
+        }
+        cursor.advance(&group, index).map_err(|bad| corrupt(file.path(), position, bad))?;
+    }
+}
+
 fn check_blocks(group: &GroupHeader, bytes: &[u8]) -> Result<(), Bad> {
     for block in &group.blocks {
         let (start, end) = (block.start as usize, (block.start + block.length) as usize);

@@ -19,8 +19,9 @@ use super::{
     queue::Queue,
     sealed::{Cache, Sealed},
     segment,
+    shut::Shutter,
 };
-use crate::{Bounds, Error};
+use crate::{Bounds, Error, meters::Meters};
 
 pub(super) struct Shared {
     pub(super) dir: PathBuf,
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) sealed: Cache,
     pub(super) changes: watch::Sender<u64>,
+    pub(super) meters: Meters,
+    pub(super) shut: Shutter,
     /// One trim at a time, so that segments go oldest first.
     pub(super) trimming: Mutex<()>,
     state: Mutex<State>,
@@ -62,6 +65,8 @@ impl Shared {
             files,
             sealed: Cache::default(),
             changes: watch::Sender::new(0),
+            meters: Meters::default(),
+            shut: Shutter::default(),
             trimming: Mutex::new(()),
             state: Mutex::new(state),
         }
@@ -151,9 +156,12 @@ impl Shared {
     /// Takes out the first segment when all in it is below the floors.
     fn take_below(&self, floors: &[Offset]) -> Option<Arc<SegmentHeader>> {
         let mut state = self.state();
-        let [_, second, ..] = state.segments.as_slice() else { return None };
-        let below = second.first.iter().zip(floors).all(|(end, floor)| end <= floor);
-        below.then(|| state.segments.remove(0))
+        state.first_is_below(floors).then(|| state.segments.remove(0))
+    }
+
+    /// Whether the first segment could go.
+    pub(super) fn could_trim(&self, floors: &[Offset]) -> bool {
+        self.state().first_is_below(floors)
     }
 }
 
@@ -163,7 +171,12 @@ impl State {
         self.segments.last().expect("a log has a segment")
     }
 
-    fn bounds(&self, partition: PartitionId) -> Bounds {
+    fn first_is_below(&self, floors: &[Offset]) -> bool {
+        let [_, second, ..] = self.segments.as_slice() else { return false };
+        second.first.iter().zip(floors).all(|(end, floor)| end <= floor)
+    }
+
+    pub(super) fn bounds(&self, partition: PartitionId) -> Bounds {
         let start = self.segments.first().expect("a log has a segment").first[slot(partition)];
         Bounds { start, end: self.cursor.next[slot(partition)] }
     }

@@ -2,6 +2,7 @@
 //!
 //! Every case opens real files through [`Files`], which it may watch and fail.
 
+mod beside;
 mod clocks;
 mod corrupt;
 mod crash;
@@ -59,7 +60,7 @@ async fn read_all(log: &Log, partition: u32) -> Result<Vec<Received>, Error> {
     let partition = PartitionId(partition);
     let (mut all, mut next) = (Vec::new(), log.bounds(partition).await?.start);
     loop {
-        let some = log.read(partition, next, 1 << 20).await?;
+        let some = log.read(partition, next, 1 << 20).await?.records;
         let Some(last) = some.last() else { return Ok(all) };
         next = last.offset.next();
         all.extend(some);

@@ -23,11 +23,14 @@ crate::conformance! { open:
     a_read_starts_at_any_offset_and_keeps_to_its_bound
     a_large_record_is_read_whole
     a_record_that_can_never_fit_is_refused_and_harms_nothing
+    one_record_is_read_by_its_offset
     a_read_outside_the_log_is_told_its_bounds
     times_never_go_back_and_are_those_of_the_acks
     concurrent_callers_each_keep_their_order
     what_nobody_waits_for_is_appended_all_the_same
     a_reader_at_the_end_is_woken
     a_trim_keeps_what_is_at_the_floor_and_no_offset_is_issued_twice
+    what_it_calls_older_is_older
+    its_extent_is_what_lies_from_an_offset_on
     closing_finishes_what_was_taken_and_takes_no_more
 }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails its case")]
 
+mod kafka;
 mod local;
 mod suite;
 
@@ -42,7 +43,9 @@ async fn read_all(log: &Log, partition: u32, from: Offset, bytes_max: usize) -> 
     let mut all: Vec<Received> = Vec::new();
     loop {
         let next = all.last().map_or(from, |last| last.offset.next());
-        let some = log.read(PartitionId(partition), next, bytes_max).await.unwrap();
+        let read = log.read(PartitionId(partition), next, bytes_max).await.unwrap();
+        let some = read.records;
+        assert_eq!(read.next, some.last().map_or(next, |last| last.offset.next()));
         let expected = (next.0..).map(Offset).take(some.len());
         assert!(
             some.iter().map(|record| record.offset).eq(expected),

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use millpond_log::{Ack, Append, Bounds, Error, Log};
-use millpond_schemas::{Offset, PartitionId, Raw};
+use millpond_log::{Ack, Append, Bounds, Error, Extent, Log, Read};
+use millpond_schemas::{Offset, PartitionId, Raw, UnixMillis};
 use tokio::task::JoinSet;
 
 use super::{PARTITIONS, raw, read_all, to};
@@ -20,9 +20,9 @@ async fn bounds(log: &Log, partition: u32) -> (i64, i64) {
 pub(crate) async fn an_appended_record_is_read_back(log: &Log) {
     assert_eq!(log.partitions(), PARTITIONS);
     assert_eq!(bounds(log, 0).await, (0, 0));
-    assert_eq!(log.read(P0, Offset(0), MIB).await.unwrap(), []);
+    assert_eq!(log.read(P0, Offset(0), MIB).await.unwrap().records, []);
     let acks = log.append(vec![to(0, raw("a", "1"))]).await.unwrap();
-    let read = log.read(P0, Offset(0), MIB).await.unwrap();
+    let read = log.read(P0, Offset(0), MIB).await.unwrap().records;
     assert_eq!(acks, [Ack { offset: read[0].offset, time: read[0].time }]);
     assert_eq!((read.len(), read[0].offset, &read[0].raw), (1, Offset(0), &raw("a", "1")));
     assert_eq!((bounds(log, 0).await, bounds(log, 1).await), ((0, 1), (0, 0)));
@@ -40,8 +40,8 @@ pub(crate) async fn one_call_spans_partitions_and_is_acked_in_its_order(log: &Lo
     assert_eq!(second.iter().map(|ack| ack.offset.0).collect::<Vec<_>>(), [3, 2, 4, 1, 3, 5]);
     for (round, acks) in [first, second].iter().enumerate() {
         for (record, ack) in records(i32::try_from(round).unwrap()).into_iter().zip(acks) {
-            let read = log.read(record.partition, ack.offset, 1).await.unwrap();
-            assert_eq!((&read[0].raw, read[0].offset), (&record.raw, ack.offset));
+            let read = log.record(record.partition, ack.offset).await.unwrap().unwrap();
+            assert_eq!((&read.raw, read.offset), (&record.raw, ack.offset));
         }
     }
     assert_eq!(bounds(log, 1).await, (0, 0));
@@ -86,7 +86,7 @@ pub(crate) async fn a_read_starts_at_any_offset_and_keeps_to_its_bound(log: &Log
     }
     for from in 0..COUNT {
         for bytes_max in [0, 1, 999, 1_000, 2_500, 30_000] {
-            let read = log.read(P0, Offset(from), bytes_max).await.unwrap();
+            let read = log.read(P0, Offset(from), bytes_max).await.unwrap().records;
             let expected = usize::try_from(COUNT - from).unwrap().min((bytes_max / 1000).max(1));
             assert!((1..=expected).contains(&read.len()), "{} of {expected} from {from}", read.len());
             for (record, at) in read.iter().zip(from..) {
@@ -105,7 +105,7 @@ pub(crate) async fn a_large_record_is_read_whole(log: &Log) {
     log.append(large.iter().map(|raw| to(0, raw.clone())).collect()).await.unwrap();
     log.append(vec![to(0, raw("small", "2"))]).await.unwrap();
     for (offset, raw) in (1..).zip(&large) {
-        assert_eq!(&log.read(P0, Offset(offset), 1).await.unwrap()[0].raw, raw);
+        assert_eq!(&log.read(P0, Offset(offset), 1).await.unwrap().records[0].raw, raw);
     }
     assert_eq!(read_all(log, 0, Offset(0), 3 * MIB).await.len(), 5);
 }
@@ -119,9 +119,23 @@ pub(crate) async fn a_record_that_can_never_fit_is_refused_and_harms_nothing(log
     assert_eq!(log.append(vec![fits()]).await.unwrap()[0].offset, Offset(0));
 }
 
+pub(crate) async fn one_record_is_read_by_its_offset(log: &Log) {
+    log.append(vec![to(0, raw("a", "1")), to(0, raw("b", "2"))]).await.unwrap();
+    for (offset, raw) in [(1, raw("b", "2")), (0, raw("a", "1"))] {
+        let record = log.record(P0, Offset(offset)).await.unwrap().unwrap();
+        assert_eq!((record.offset, record.raw), (Offset(offset), raw));
+    }
+    let beyond = log.record(P0, Offset(2)).await;
+    assert!(matches!(beyond, Err(Error::BeyondEnd { end: Offset(2) })), "{beyond:?}");
+    let below = log.record(P0, Offset(-1)).await;
+    assert!(matches!(below, Err(Error::Trimmed { start: Offset(0) })), "{below:?}");
+    log.rest(P0);
+    assert_eq!(log.read(P0, Offset(1), MIB).await.unwrap().next, Offset(2));
+}
+
 pub(crate) async fn a_read_outside_the_log_is_told_its_bounds(log: &Log) {
     log.append(vec![to(0, raw("a", "1"))]).await.unwrap();
-    assert_eq!(log.read(P0, Offset(1), MIB).await.unwrap(), []);
+    assert_eq!(log.read(P0, Offset(1), MIB).await.unwrap(), Read { records: vec![], next: Offset(1) });
     let beyond = log.read(P0, Offset(2), MIB).await;
     assert!(matches!(beyond, Err(Error::BeyondEnd { end: Offset(1) })), "{beyond:?}");
     let below = log.read(P0, Offset(-1), MIB).await;
@@ -180,7 +194,7 @@ pub(crate) async fn what_nobody_waits_for_is_appended_all_the_same(log: &Log) {
     drop(log.enqueue(vec![to(0, raw("k", "nobody"))]).unwrap());
     let acks = log.append(vec![to(0, raw("k", "somebody"))]).await.unwrap();
     assert_eq!(acks[0].offset, Offset(1));
-    assert_eq!(log.read(P0, Offset(0), MIB).await.unwrap()[0].raw, raw("k", "nobody"));
+    assert_eq!(log.read(P0, Offset(0), MIB).await.unwrap().records[0].raw, raw("k", "nobody"));
 }
 
 pub(crate) async fn a_reader_at_the_end_is_woken(log: &Log) {
@@ -191,10 +205,10 @@ pub(crate) async fn a_reader_at_the_end_is_woken(log: &Log) {
             let (mut changes, mut next) = (log.changes(), Offset(0));
             while next < Offset(COUNT) {
                 let read = log.read(P0, next, MIB).await.unwrap();
-                match read.last() {
-                    Some(last) => next = last.offset.next(),
-                    None => changes.changed().await.unwrap(),
+                if read.next == next {
+                    changes.changed().await.unwrap();
                 }
+                next = read.next;
             }
         }
     });
@@ -228,6 +242,55 @@ pub(crate) async fn a_trim_keeps_what_is_at_the_floor_and_no_offset_is_issued_tw
     log.trim(&[Offset(0); PARTITIONS as usize]).await.unwrap();
     let acks = log.append(call(COUNT)).await.unwrap();
     assert!(acks.iter().all(|ack| ack.offset == Offset(COUNT)));
+}
+
+pub(crate) async fn what_it_calls_older_is_older(log: &Log) {
+    let at_once = || (0..PARTITIONS).map(|p| to(p, raw("k", "v".repeat(3000)))).collect::<Vec<_>>();
+    let first = log.append(at_once()).await.unwrap()[0].time;
+    // The clock goes on while it appends.
+    let mut last = first;
+    while last.0 < first.0 + 50 || log.bounds(P0).await.unwrap().end < Offset(40) {
+        last = log.append(at_once()).await.unwrap()[0].time;
+    }
+    let middle = UnixMillis(first.0.midpoint(last.0));
+    let times = [first, middle, last, UnixMillis(last.0 + 1)];
+    for (partition, (older, time)) in (0..).zip(log.older(&times).await.into_iter().zip(times)) {
+        let older = older.expect("it can be told");
+        let (start, end) = bounds(log, partition).await;
+        assert!((start..=end).contains(&older.0), "{older} is not in {start}..={end}");
+        for record in read_all(log, partition, Offset(0), MIB).await {
+            assert!(record.offset >= older || record.time < time, "{record:?} is not older than {time}");
+        }
+        // Some is, and it comes to know it.
+        assert_eq!(older > Offset(0), partition > 0, "partition {partition}: {older}");
+    }
+}
+
+pub(crate) async fn its_extent_is_what_lies_from_an_offset_on(log: &Log) {
+    const COUNT: i64 = 100;
+    const BYTES: u64 = 5000;
+    let call = || (0..PARTITIONS).map(|p| to(p, raw("k", "v".repeat(5000)))).collect::<Vec<_>>();
+    for _ in 0..COUNT {
+        log.append(call()).await.unwrap();
+    }
+    let all = u64::from(PARTITIONS) * COUNT.unsigned_abs();
+    let whole = log.extent(&[Offset(0); PARTITIONS as usize]).await.unwrap();
+    assert_eq!(whole.records, all);
+    assert!((all * BYTES..all * BYTES * 2).contains(&whole.bytes), "{whole:?}");
+    let end = log.extent(&[Offset(COUNT); PARTITIONS as usize]).await.unwrap();
+    assert_eq!(end, Extent::default());
+    let last = log.extent(&[Offset(COUNT), Offset(COUNT - 10), Offset(COUNT), Offset(COUNT)]).await.unwrap();
+    assert_eq!(last.records, 10);
+    assert!(last.bytes >= 10 * BYTES && last.bytes < whole.bytes, "{last:?}");
+    log.trim(&[Offset(50); PARTITIONS as usize]).await.unwrap();
+    let mut left = 0;
+    for partition in 0..PARTITIONS {
+        let (start, end) = bounds(log, partition).await;
+        left += end.abs_diff(start);
+    }
+    let trimmed = log.extent(&[Offset(0); PARTITIONS as usize]).await.unwrap();
+    assert_eq!(trimmed.records, left);
+    assert!(trimmed.bytes < whole.bytes, "{trimmed:?}");
 }
 
 pub(crate) async fn closing_finishes_what_was_taken_and_takes_no_more(log: &Log) {

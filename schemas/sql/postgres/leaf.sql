@@ -1,1 +1,1 @@
-CREATE TABLE IF NOT EXISTS {leaf} PARTITION OF kv FOR VALUES IN ({partition}) WITH (fillfactor = 80);
+CREATE TABLE IF NOT EXISTS {leaf} PARTITION OF kv FOR VALUES IN ({partition}) WITH (fillfactor = 50);

@@ -2,7 +2,9 @@
 //!
 //! Invariant: applying a flush twice changes nothing. A COMMIT is sent once; the caller learns its fate by reading.
 
-use millpond_schemas::{Flush, PartitionId};
+use std::time::{Duration, Instant};
+
+use millpond_schemas::{Flush, Mutant, PartitionId};
 use sqlx::SqliteConnection;
 
 use super::{
@@ -21,7 +23,11 @@ pub(super) async fn apply(
     mut flushes: Vec<Flush>,
 ) -> Result<Applied, Error> {
     let mut applied = Applied::default();
-    while !flushes.is_empty() && !together(connection, &flushes).await? {
+    while !flushes.is_empty() {
+        if let Some(commit) = together(connection, &flushes).await? {
+            applied.commit = commit;
+            break;
+        }
         let fenced = apart(connection, &flushes).await?;
         if fenced.is_empty() {
             break;
@@ -32,20 +38,21 @@ pub(super) async fn apply(
     Ok(applied)
 }
 
-/// One transaction, of as few statements for many partitions as for one. False: something is not as expected, it is
-/// rolled back, and [`apart`] says what.
-async fn together(connection: &mut SqliteConnection, flushes: &[Flush]) -> Result<bool, Error> {
+/// One transaction, of as few statements for many partitions as for one; how long its COMMIT took. None: something is not
+/// as expected, it is rolled back, and [`apart`] says what.
+async fn together(connection: &mut SqliteConnection, flushes: &[Flush]) -> Result<Option<Duration>, Error> {
     let mut batch = Batch::new(connection);
     batch.begin(BEGIN);
     match write(&mut batch, flushes).await {
         Ok(()) => {
+            let began = Instant::now();
             execute(connection, "COMMIT").await?;
-            Ok(true)
+            Ok(Some(began.elapsed()))
         }
         // A flush sent twice brings ids that are there: refused before its watermark is compared.
         Err(Failed::Rows { .. } | Failed::Watermarks | Failed::Error(Error::Refused { .. })) => {
             execute(connection, "ROLLBACK").await?;
-            Ok(false)
+            Ok(None)
         }
         Err(Failed::Error(error)) => Err(error),
     }
@@ -88,6 +95,16 @@ async fn fenced(connection: &mut SqliteConnection, flushes: &[Flush]) -> Result<
 
 /// Everything of some flushes, last the watermarks.
 async fn write(batch: &mut Batch<'_>, flushes: &[Flush]) -> Result<(), Failed> {
+    if Mutant::WatermarkFirst.is_picked() {
+        watermark::add(batch, flushes).await?;
+        batch.send().await?;
+        batch.begin("COMMIT");
+        batch.send().await?;
+        batch.begin(BEGIN);
+        upsert::add(batch, flushes).await?;
+        remember::add(batch, flushes).await?;
+        return batch.send().await;
+    }
     upsert::add(batch, flushes).await?;
     remember::add(batch, flushes).await?;
     watermark::add(batch, flushes).await?;

@@ -10,9 +10,9 @@ use sqlx::{Executor, SqliteConnection};
 
 use super::{
     error::during,
-    statement::{Parameters, Sizes, runs},
+    statement::{Parameters, Sizes},
 };
-use crate::Error;
+use crate::{Error, chunks::runs};
 
 /// Rows of one statement. It is filled up with NULL, which costs little and is filtered out; so its texts are few.
 pub(super) const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
@@ -86,7 +86,7 @@ impl<'c> Batch<'c> {
     where
         T: Sync,
     {
-        for (run, run_bytes) in runs(sizes, items, BYTES_MAX, bytes) {
+        for (run, run_bytes) in runs(sizes.largest(), items, BYTES_MAX, bytes) {
             if self.rows + run.len() > ROWS_MAX || self.bytes + run_bytes > BYTES_MAX {
                 self.send().await?;
             }

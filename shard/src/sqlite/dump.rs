@@ -5,14 +5,12 @@ use std::sync::{Arc, LazyLock};
 use millpond_schemas::{Offset, PartitionId, Row, UnixMillis};
 use sqlx::SqliteConnection;
 
-use super::{
+use super::{error::during, memory, statement::Parameters, watermark};
+use crate::{
+    Dump, Error,
     decode::{self, KEYED},
-    error::during,
-    memory,
-    statement::{Parameters, no_copy},
-    watermark,
+    error::no_copy,
 };
-use crate::{Dump, Error};
 
 const DOING: &str = "dump a copy";
 

@@ -4,23 +4,15 @@
 
 use std::sync::{Arc, LazyLock};
 
-use millpond_schemas::{
-    DeadLetter, DeadReason, Fingerprint, IdHash, Offset, Operation, Outcome, OutcomeRange, PartitionId,
-    Position, Raw, Refusal, Seen, UnixMillis,
-};
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use millpond_schemas::{DeadLetter, Generation, Offset, Operation, PartitionId, Seen, UnixMillis};
+use sqlx::SqliteConnection;
 
-use super::{
-    decode::{self, FRESHNESS, NOW, array, bytes, column, generation, millis, offset, partition},
-    error::during,
-    statement::{Parameters, no_copy},
+use super::{NOW, error::during, statement::Parameters};
+use crate::{
+    Error, Letters, Outcomes,
+    decode::{self, DEAD_LETTER, FRESHNESS, LETTER, OPERATION},
+    error::no_copy,
 };
-use crate::{Error, Outcomes, headers};
-
-/// Columns of [`operation`].
-pub(super) const OPERATION: &str = "operation.hash, operation.generation, operation.log_partition, \
-    operation.log_offset, operation.time, operation.fingerprint, operation.outcome";
-const DEAD_LETTER: &str = "log_offset, time, reason, detail, record_key, headers, value";
 
 /// The range that `from` lies in begins at or before it; those after it begin in `from..=to`.
 static OUTCOMES: LazyLock<Arc<str>> = LazyLock::new(|| {
@@ -42,22 +34,24 @@ static DEAD_LETTERS: LazyLock<Arc<str>> = LazyLock::new(|| {
     )
     .into()
 });
-
-/// An operation, from the columns [`OPERATION`] that begin at `at`.
-pub(super) fn operation(row: &SqliteRow, at: usize) -> Result<Operation, Error> {
-    let outcome = Outcome::decode(bytes(row, at + 6)?);
-    Ok(Operation {
-        hash: IdHash(array(row, at)?),
-        position: Position {
-            generation: generation(row, at + 1)?,
-            partition: partition(row, at + 2)?,
-            offset: offset(row, at + 3)?,
-        },
-        time: millis(row, at + 4)?,
-        fingerprint: Fingerprint(array(row, at + 5)?),
-        outcome: outcome.map_err(|error| Error::corrupt("read an operation", error))?,
-    })
-}
+static LETTERS: LazyLock<Arc<str>> = LazyLock::new(|| {
+    format!(
+        "SELECT {LETTER} FROM dead_letter WHERE partition = ? ORDER BY generation DESC, log_offset DESC LIMIT ?"
+    )
+    .into()
+});
+static REASONS: LazyLock<Arc<str>> = LazyLock::new(|| {
+    "SELECT reason, count(*) FROM dead_letter WHERE partition = ? GROUP BY reason ORDER BY reason".into()
+});
+static UNPUBLISHED: LazyLock<Arc<str>> = LazyLock::new(|| {
+    format!(
+        "SELECT generation, {DEAD_LETTER} FROM dead_letter WHERE partition = ?1 AND (generation, log_offset) > \
+         (coalesce((SELECT generation FROM published WHERE partition = ?1), 0), \
+          coalesce((SELECT log_offset FROM published WHERE partition = ?1), -1)) \
+         ORDER BY generation, log_offset LIMIT ?2"
+    )
+    .into()
+});
 
 /// Every operation of a partition, by hash.
 pub(super) async fn operations(
@@ -67,7 +61,7 @@ pub(super) async fn operations(
     let mut parameters = Parameters::default();
     parameters.push(partition.0);
     let rows = parameters.query(&OPERATIONS).fetch_all(connection).await;
-    rows.map_err(during("read operations"))?.iter().map(|row| operation(row, 0)).collect()
+    rows.map_err(during("read operations"))?.iter().map(|row| decode::operation(row, 0)).collect()
 }
 
 /// Kept ranges that overlap `from..=to`, with the state of the copy.
@@ -87,9 +81,7 @@ pub(super) async fn outcomes(
     let freshness = decode::freshness(first, 0)?;
     let mut ranges = Vec::with_capacity(rows.len());
     for row in &rows {
-        if let Some(encoded) = column::<Option<Vec<u8>>>(row, FRESHNESS)? {
-            ranges.push(OutcomeRange::decode(encoded.into()).map_err(|error| Error::corrupt(DOING, error))?);
-        }
+        ranges.extend(decode::outcomes(row, FRESHNESS)?);
     }
     Ok(Outcomes { freshness, ranges })
 }
@@ -115,9 +107,7 @@ pub(super) async fn seen(
     .map_err(during(DOING))?;
     let mut seen = Vec::new();
     for row in &rows {
-        let ids =
-            Seen::unpack(offset(row, 0)?, bytes(row, 1)?).map_err(|error| Error::corrupt(DOING, error))?;
-        seen.extend(ids.into_iter().filter(|one| one.offset > after && one.time >= since));
+        seen.extend(decode::ids(row)?.into_iter().filter(|one| one.offset > after && one.time >= since));
     }
     Ok(seen)
 }
@@ -134,23 +124,38 @@ pub(super) async fn dead_letters(
     parameters.push(from.0);
     parameters.push(limit);
     let rows = parameters.query(&DEAD_LETTERS).fetch_all(connection).await;
-    rows.map_err(during("read dead letters"))?.iter().map(dead_letter).collect()
+    rows.map_err(during("read dead letters"))?.iter().map(|row| decode::dead_letter(row, 0)).collect()
 }
 
-fn dead_letter(row: &SqliteRow) -> Result<DeadLetter, Error> {
-    const DOING: &str = "read a dead letter";
-    let code: &str = column(row, 2)?;
-    let reason = DeadReason::from_code(code)
-        .ok_or_else(|| Error::corrupt(DOING, format!("its reason is {code:?}")))?;
-    let headers = headers::unpack(bytes(row, 5)?).map_err(|error| Error::corrupt(DOING, error))?;
-    Ok(DeadLetter {
-        offset: offset(row, 0)?,
-        time: millis(row, 1)?,
-        refusal: Refusal::new(reason, column::<String>(row, 3)?),
-        raw: Raw {
-            key: column::<Option<Vec<u8>>>(row, 4)?.map(Into::into),
-            headers,
-            value: column::<Option<Vec<u8>>>(row, 6)?.map(Into::into),
-        },
+/// How many dead letters there are, and the newest.
+pub(super) async fn letters(
+    connection: &mut SqliteConnection,
+    partition: PartitionId,
+    limit: u32,
+) -> Result<Letters, Error> {
+    const DOING: &str = "read dead letters at a glance";
+    let mut parameters = Parameters::with_capacity(1);
+    parameters.push(partition.0);
+    let counts = parameters.query(&REASONS).fetch_all(&mut *connection).await.map_err(during(DOING))?;
+    let mut parameters = Parameters::with_capacity(2);
+    parameters.push(partition.0);
+    parameters.push(limit);
+    let newest = parameters.query(&LETTERS).fetch_all(connection).await.map_err(during(DOING))?;
+    Ok(Letters {
+        counts: counts.iter().map(decode::reason_and_count).collect::<Result<_, _>>()?,
+        newest: newest.iter().map(|row| decode::letter(row, partition)).collect::<Result<_, _>>()?,
     })
+}
+
+/// Dead letters after the last one that was published, in order.
+pub(super) async fn unpublished(
+    connection: &mut SqliteConnection,
+    partition: PartitionId,
+    limit: u32,
+) -> Result<Vec<(Generation, DeadLetter)>, Error> {
+    let mut parameters = Parameters::with_capacity(2);
+    parameters.push(partition.0);
+    parameters.push(limit);
+    let rows = parameters.query(&UNPUBLISHED).fetch_all(connection).await;
+    rows.map_err(during("read dead letters"))?.iter().map(decode::generation_and_dead_letter).collect()
 }

@@ -31,7 +31,7 @@ pub(super) fn writing(config: &SqliteConfig) -> SqliteConnectOptions {
     plain(config)
         .journal_mode(SqliteJournalMode::Wal)
         // The log is the truth: what a power loss takes is applied again.
-        .synchronous(SqliteSynchronous::Normal)
+        .synchronous(if config.throwaway { SqliteSynchronous::Off } else { SqliteSynchronous::Normal })
         .pragma("wal_autocheckpoint", WAL_PAGES)
         .pragma("journal_size_limit", WAL_BYTES_KEPT)
         .pragma("cache_size", format!("-{}", config.cache_kib))
@@ -44,6 +44,16 @@ pub(super) fn writing(config: &SqliteConfig) -> SqliteConnectOptions {
 pub(super) fn reading(config: &SqliteConfig) -> SqliteConnectOptions {
     let share = config.cache_kib / config.readers.max(1);
     writing(config).pragma("cache_size", format!("-{share}")).pragma("query_only", "ON")
+}
+
+/// How a connection is opened that changes nothing in the file, for a process beside the one that has it.
+pub(super) fn reading_only(config: &SqliteConfig) -> SqliteConnectOptions {
+    plain(config)
+        .read_only(true)
+        .pragma("cache_size", format!("-{}", config.cache_kib))
+        .pragma("temp_store", "MEMORY")
+        .statement_cache_capacity(STATEMENTS_MAX)
+        .row_buffer_size(ROWS_AHEAD_MAX)
 }
 
 /// Without anything that would change the file.
@@ -63,6 +73,20 @@ pub(super) async fn prepare(config: &SqliteConfig) -> Result<SqliteConnection, E
     Ok(connection)
 }
 
+/// Checks the file as it is, and makes nothing.
+pub(super) async fn inspect(config: &SqliteConfig) -> Result<(), Error> {
+    let doing = during("open the shard's file");
+    let mut connection = reading_only(config).connect().await.map_err(doing)?;
+    check_ours(&mut connection).await?;
+    if known(&mut connection, sql::SQLITE).await? < sql::SQLITE.len() {
+        return Err(Error::schema(
+            MIGRATING,
+            "an older build made them: start the server once with this one",
+        ));
+    }
+    connection.close().await.map_err(during("open the shard's file"))
+}
+
 async fn check_ours(connection: &mut SqliteConnection) -> Result<(), Error> {
     const DOING: &str = "tell whether the file is a shard";
     let read = sqlx::query_as(
@@ -80,6 +104,14 @@ async fn check_ours(connection: &mut SqliteConnection) -> Result<(), Error> {
 
 /// Runs what is missing of `migrations`, each in one transaction.
 async fn migrate(connection: &mut SqliteConnection, migrations: &'static [Migration]) -> Result<(), Error> {
+    for migration in migrations.iter().skip(known(connection, migrations).await?) {
+        run(connection, migration).await?;
+    }
+    Ok(())
+}
+
+/// How many of `migrations` were run.
+async fn known(connection: &mut SqliteConnection, migrations: &'static [Migration]) -> Result<usize, Error> {
     let done = done(connection).await?;
     for (version, checksum) in &done {
         match migrations.iter().find(|migration| i64::from(migration.version) == *version) {
@@ -98,10 +130,7 @@ async fn migrate(connection: &mut SqliteConnection, migrations: &'static [Migrat
             Some(_) => {}
         }
     }
-    for migration in migrations.iter().skip(done.len()) {
-        run(connection, migration).await?;
-    }
-    Ok(())
+    Ok(done.len())
 }
 
 const MIGRATING: &str = "bring the shard's tables up to date";

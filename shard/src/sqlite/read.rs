@@ -1,31 +1,29 @@
-//! Rows read: by keys, in ranges, what is due.
+//! Rows read: by keys, what is due.
 //!
-//! Invariant: rows, watermark and owner of one answer come from one statement, so from one state.
+//! Not here: ranges (`range.rs`). Invariant: rows, watermark and owner of one answer come from one statement, so from one state.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
 use millpond_schemas::{IdHash, PartitionId, RecordKey, Row, UnixMillis};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    decode::{self, FRESHNESS, KEYED, KEYLESS, NOW, column},
+    NOW,
     error::during,
-    memory::{self, OPERATION},
-    statement::{Parameters, Sizes, no_copy, numbered, repeated},
+    statement::{Parameters, Sizes, numbered, repeated},
     watermark::listed,
 };
-use crate::{Due, Error, Found, KEYS_MAX, Scan, Scanned, Snapshot, Wanted};
+use crate::{
+    Due, Error, Found, KEYS_MAX, ManyRead, Snapshot, Wanted,
+    assemble::{DUE_AT_ONCE, checked_due, found, many_read, partitions_of},
+    decode::{self, FRESHNESS, KEYED, KEYLESS, OPERATION},
+    error::no_copy,
+};
 
 const SIZES: [usize; 4] = [KEYS_MAX, 512, 64, 8];
 const READING: &str = "read rows";
-/// Rows that are due and whose values are in memory at a time, to be checked.
-const DUE_AT_ONCE: usize = 64;
 /// Whether a row exists now.
-const LIVE: &str = "kv.tombstone = 0 AND (kv.expires_at IS NULL OR kv.expires_at > ";
+pub(super) const LIVE: &str = "kv.tombstone = 0 AND (kv.expires_at IS NULL OR kv.expires_at > ";
 
 /// The state, and beside it the row, if there is one, with whether it exists now.
 static ONE: LazyLock<Arc<str>> = LazyLock::new(|| {
@@ -36,18 +34,32 @@ static ONE: LazyLock<Arc<str>> = LazyLock::new(|| {
     )
     .into()
 });
-/// The state, numbered -1; then each row that there is, numbered as its key, with whether it exists now. Its columns
+/// The states, numbered -1; then each row that there is, numbered as its key, with whether it exists now. Its columns
 /// are checked in any case. A key that is absent, or NULL to fill the statement up, costs no row.
 static KEYS: LazyLock<Sizes> = LazyLock::new(|| {
-    let nulls = repeated("NULL", KEYLESS.split(',').count() + 1 - FRESHNESS);
     Sizes::new(&SIZES, |keys| {
         format!(
-            "WITH k (n, tenant, key) AS (VALUES {}) \
-             SELECT -1, partition, generation, applied_offset, owner, applied_time, {NOW}, {nulls} \
-             FROM watermark WHERE partition = ? \
-             UNION ALL SELECT k.n, {LIVE} {NOW}), {KEYLESS} FROM k \
-             CROSS JOIN kv ON kv.tenant = k.tenant AND kv.key = k.key AND kv.partition = ?",
-            numbered("?, ?", keys)
+            "WITH k (n, partition, tenant, key) AS (VALUES {}) {} UNION ALL SELECT k.n, {LIVE} {NOW}), {KEYLESS} FROM k \
+             CROSS JOIN kv ON kv.tenant = k.tenant AND kv.key = k.key AND kv.partition = k.partition",
+            numbered("?, ?, ?", keys),
+            states_of_keys()
+        )
+    })
+});
+/// The same, but that values together are at most so many bytes, but for the first: what is behind is numbered -2 less
+/// its key's place, and has no value.
+static KEYS_WITHIN: LazyLock<Sizes> = LazyLock::new(|| {
+    Sizes::new(&SIZES, |keys| {
+        format!(
+            "WITH k (n, partition, tenant, key) AS (VALUES {}), looked AS MATERIALIZED (SELECT k.n, kv.rowid AS id, \
+             {LIVE} {NOW}) AS live, length(kv.value) AS bytes FROM k \
+             CROSS JOIN kv ON kv.tenant = k.tenant AND kv.key = k.key AND kv.partition = k.partition), \
+             fitting AS (SELECT *, coalesce(sum(bytes) OVER (ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 \
+             PRECEDING), 0) < ? AS fits FROM looked) \
+             {} UNION ALL SELECT iif(f.fits, f.n, -2 - f.n), f.live, {KEYLESS} \
+             FROM fitting f LEFT JOIN kv ON f.fits AND kv.rowid = f.id",
+            numbered("?, ?, ?", keys),
+            states_of_keys()
         )
     })
 });
@@ -76,20 +88,13 @@ static DUE: LazyLock<Arc<str>> = LazyLock::new(|| {
     )
     .into()
 });
-static RANGE_UP: LazyLock<Arc<str>> = LazyLock::new(|| range_sql("ASC"));
-static RANGE_DOWN: LazyLock<Arc<str>> = LazyLock::new(|| range_sql("DESC"));
 
-/// The states of all partitions, then rows: two parts of one statement, told apart by the first column.
-fn range_sql(order: &str) -> Arc<str> {
-    let nulls = repeated("NULL", KEYED.split(',').count() - FRESHNESS);
+fn states_of_keys() -> String {
+    let nulls = repeated("NULL", KEYLESS.split(',').count() + 1 - FRESHNESS);
     format!(
-        "SELECT 0, partition, generation, applied_offset, owner, applied_time, {NOW}, {nulls} FROM watermark \
-         WHERE partition IN (SELECT value FROM json_each(?)) \
-         UNION ALL SELECT * FROM (SELECT 1, {KEYED} FROM kv WHERE kv.tenant = ? AND kv.key >= ? \
-         AND (? IS NULL OR kv.key < ?) AND kv.partition IN (SELECT value FROM json_each(?)) AND {LIVE} {NOW}) \
-         ORDER BY kv.tenant {order}, kv.key {order}, kv.partition {order} LIMIT ?)"
+        "SELECT -1, partition, generation, applied_offset, owner, applied_time, {NOW}, {nulls} \
+         FROM watermark WHERE partition IN (SELECT value FROM json_each(?))"
     )
-    .into()
 }
 
 /// Rows of keys, with the state of the copy.
@@ -101,34 +106,44 @@ pub(super) async fn keys(
     if let [key] = keys.as_slice() {
         return one(connection, partition, key).await;
     }
+    let keys: Vec<_> = keys.into_iter().map(|key| (partition, key)).collect();
+    let ManyRead { mut freshness, rows, .. } = among(connection, &[partition], &keys, None).await?;
+    Ok(Snapshot { freshness: freshness.pop().ok_or_else(|| no_copy(READING))?, rows })
+}
+
+/// Rows of keys of several partitions, with the state of each.
+pub(super) async fn many(
+    connection: &mut SqliteConnection,
+    keys: Vec<(PartitionId, RecordKey)>,
+    bytes_max: Option<usize>,
+) -> Result<ManyRead, Error> {
+    among(connection, &partitions_of(&keys), &keys, bytes_max).await
+}
+
+async fn among(
+    connection: &mut SqliteConnection,
+    partitions: &[PartitionId],
+    keys: &[(PartitionId, RecordKey)],
+    bytes_max: Option<usize>,
+) -> Result<ManyRead, Error> {
     if keys.len() > KEYS_MAX {
-        return Err(Error::Refused { doing: READING, source: "too many keys".into() });
+        return Err(Error::refused(READING, "too many keys"));
     }
-    let (size, sql) = KEYS.covering(keys.len());
-    let mut parameters = Parameters::with_capacity(size * 2 + 1);
-    for key in &keys {
+    let sizes = if bytes_max.is_some() { &KEYS_WITHIN } else { &KEYS };
+    let (size, sql) = sizes.covering(keys.len());
+    let mut parameters = Parameters::with_capacity(size * 3 + 2);
+    for (partition, key) in keys {
+        parameters.push(partition.0);
         parameters.push(key.tenant());
         parameters.push(key.key_bytes());
     }
-    for _ in keys.len() * 2..size * 2 {
-        parameters.push(None::<i64>);
+    parameters.push_nulls((size - keys.len()) * 3);
+    if let Some(bytes_max) = bytes_max {
+        parameters.push(i64::try_from(bytes_max).unwrap_or(i64::MAX));
     }
-    parameters.push(partition.0);
-    parameters.push(partition.0);
+    parameters.push(listed(partitions));
     let found = parameters.query(sql).fetch_all(connection).await.map_err(during(READING))?;
-    let mut freshness = None;
-    let mut rows = vec![None; keys.len()];
-    for row in &found {
-        let number: i64 = column(row, 0)?;
-        match usize::try_from(number).ok().and_then(|number| rows.get_mut(number).zip(keys.get(number))) {
-            None => freshness = Some(decode::freshness(row, 1)?),
-            Some((slot, key)) => {
-                let checked = decode::keyless(row, 2, key.clone(), partition)?;
-                *slot = column::<bool>(row, 1)?.then_some(checked);
-            }
-        }
-    }
-    Ok(Snapshot { freshness: freshness.ok_or_else(|| no_copy(READING))?, rows })
+    many_read(&found, keys, [1, 2])
 }
 
 /// One key, in one row: each row wakes its reader.
@@ -143,10 +158,10 @@ async fn one(
     parameters.push(partition.0);
     let found = parameters.query(&ONE).fetch_optional(connection).await.map_err(during(READING))?;
     let found = found.ok_or_else(|| no_copy(READING))?;
-    let there = column::<Option<i64>>(&found, FRESHNESS + 1)?.is_some();
+    let there = decode::maybe_integer(&found, FRESHNESS + 1)?.is_some();
     let row = if there {
         let checked = decode::keyless(&found, FRESHNESS + 1, key.clone(), partition)?;
-        column::<bool>(&found, FRESHNESS)?.then_some(checked)
+        decode::truth(&found, FRESHNESS)?.then_some(checked)
     } else {
         None
     };
@@ -158,24 +173,18 @@ pub(super) async fn for_fold(
     connection: &mut SqliteConnection,
     wanted: Vec<Wanted>,
 ) -> Result<Vec<Found>, Error> {
-    let nothing = |w: &Wanted| Found { partition: w.partition, rows: Vec::new(), operations: Vec::new() };
-    let mut found: Vec<Found> = wanted.iter().map(nothing).collect();
-    let place: HashMap<PartitionId, usize> = (0..).zip(&wanted).map(|(at, w)| (w.partition, at)).collect();
-    let at = |partition| place.get(&partition).copied().expect("only what was wanted is found");
-
+    let (mut rows, mut operations) = (Vec::new(), Vec::new());
     let keys: Vec<_> = wanted.iter().flat_map(|w| w.keys.iter().map(|key| (w.partition, key))).collect();
     for keys in keys.chunks(KEYS_MAX) {
-        for (partition, row) in rows_of(connection, keys).await? {
-            found[at(partition)].rows.push(row);
-        }
+        rows.extend(rows_of(connection, keys).await?);
     }
     let ids: Vec<_> = wanted.iter().flat_map(|w| w.operations.iter().map(|id| (w.partition, *id))).collect();
     for ids in ids.chunks(KEYS_MAX) {
         for row in operations_of(connection, ids).await? {
-            found[at(decode::partition(&row, 0)?)].operations.push(memory::operation(&row, 1)?);
+            operations.push((decode::partition(&row, 0)?, decode::operation(&row, 1)?));
         }
     }
-    Ok(found)
+    Ok(found(&wanted, rows, operations))
 }
 
 async fn rows_of(
@@ -231,41 +240,8 @@ pub(super) async fn due(
     let mut rows = Vec::with_capacity(keys.len());
     for keys in keys.chunks(DUE_AT_ONCE) {
         let asked: Vec<_> = keys.iter().map(|key| (partition, key)).collect();
-        let there = rows_of(connection, &asked).await?.into_iter().map(|(_, row)| (row.key.clone(), row));
-        let mut there: HashMap<RecordKey, Row> = there.collect();
-        for key in keys {
-            let row = there.remove(key).filter(|row| row.expires_at.is_some_and(|at| at <= until));
-            let row = row.ok_or_else(|| Error::corrupt(DOING, "the index names a row that is not due"))?;
-            rows.push(Row { value: row.value.map(|_| Bytes::new()), ..row });
-        }
+        let there = rows_of(connection, &asked).await?;
+        rows.extend(checked_due(keys, there, until)?);
     }
     Ok(rows)
-}
-
-/// Rows of one tenant in key order, with the state of each partition.
-pub(super) async fn range(
-    connection: &mut SqliteConnection,
-    partitions: Vec<PartitionId>,
-    scan: Scan,
-) -> Result<Scanned, Error> {
-    let partitions = listed(&partitions);
-    let mut parameters = Parameters::with_capacity(7);
-    parameters.push(partitions.as_str());
-    parameters.push(scan.tenant.as_str());
-    parameters.push(scan.start.as_ref());
-    parameters.push(scan.end.as_deref());
-    parameters.push(scan.end.as_deref());
-    parameters.push(partitions.as_str());
-    parameters.push(scan.limit);
-    let sql = if scan.reverse { &RANGE_DOWN } else { &RANGE_UP };
-    let found = parameters.query(sql).fetch_all(connection).await.map_err(during(READING))?;
-    let mut scanned = Scanned { freshness: Vec::new(), rows: Vec::new() };
-    for row in &found {
-        if column::<i64>(row, 0)? == 0 {
-            scanned.freshness.push(decode::freshness(row, 1)?);
-        } else {
-            scanned.rows.push(decode::keyed(row, 1)?);
-        }
-    }
-    Ok(scanned)
 }

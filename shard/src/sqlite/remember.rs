@@ -5,14 +5,21 @@
 
 use std::sync::LazyLock;
 
-use millpond_schemas::{DeadLetter, Flush, Operation, OutcomeRange, PartitionId, Seen, Watermark};
+use millpond_schemas::{
+    DeadLetter, Flush, Generation, Offset, Operation, OutcomeRange, PartitionId, Seen, Watermark,
+};
+use sqlx::SqliteConnection;
 
 use super::{
     batch::{Batch, Failed, SIZES, Step},
+    error::during,
     statement::{Parameters, Sizes, repeated},
-    upsert::each,
 };
-use crate::headers;
+use crate::{
+    Error,
+    chunks::{dead_letter_bytes, each},
+    headers,
+};
 
 static OUTCOMES: LazyLock<Sizes> = LazyLock::new(|| sizes("outcome", 6, ""));
 static SEEN: LazyLock<Sizes> = LazyLock::new(|| sizes("seen", 6, ""));
@@ -57,7 +64,14 @@ pub(super) async fn add(batch: &mut Batch<'_>, flushes: &[Flush]) -> Result<(), 
         .iter()
         .flat_map(|flush| flush.dead_letters.iter().map(move |dead_letter| (flush, dead_letter)))
         .collect();
-    batch.add((Step::Memory, &DEAD_LETTERS), &dead_letters, dead_letter_bytes, push_dead_letter).await
+    batch
+        .add(
+            (Step::Memory, &DEAD_LETTERS),
+            &dead_letters,
+            |(_, dead)| dead_letter_bytes(dead),
+            push_dead_letter,
+        )
+        .await
 }
 
 fn push_outcomes(parameters: &mut Parameters, (partition, range): &(PartitionId, &OutcomeRange)) {
@@ -89,12 +103,6 @@ fn push_operation(parameters: &mut Parameters, (partition, operation): &(Partiti
     parameters.push(Vec::from(operation.outcome.encode()));
 }
 
-fn dead_letter_bytes((_, dead_letter): &(&Flush, &DeadLetter)) -> usize {
-    let raw = &dead_letter.raw;
-    let headers: usize = raw.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    headers + raw.key.as_ref().map_or(0, bytes::Bytes::len) + raw.value.as_ref().map_or(0, bytes::Bytes::len)
-}
-
 fn push_dead_letter(parameters: &mut Parameters, (flush, dead_letter): &(&Flush, &DeadLetter)) {
     parameters.push(flush.next.partition.0);
     parameters.push(flush.next.generation.0);
@@ -105,4 +113,25 @@ fn push_dead_letter(parameters: &mut Parameters, (flush, dead_letter): &(&Flush,
     parameters.push(dead_letter.raw.key.as_deref());
     parameters.push(headers::pack(&dead_letter.raw.headers));
     parameters.push(dead_letter.raw.value.as_deref());
+}
+
+/// Notes how far dead letters are on their topic. Never goes back.
+pub(super) async fn published(
+    connection: &mut SqliteConnection,
+    partition: PartitionId,
+    generation: Generation,
+    offset: Offset,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO published VALUES (?, ?, ?) \
+         ON CONFLICT (partition) DO UPDATE SET generation = excluded.generation, log_offset = excluded.log_offset \
+         WHERE (published.generation, published.log_offset) < (excluded.generation, excluded.log_offset)",
+    )
+    .bind(partition.0)
+    .bind(generation.0)
+    .bind(offset.0)
+    .execute(connection)
+    .await
+    .map_err(during("note what was published"))?;
+    Ok(())
 }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type, query::Query, sqlite::SqliteArguments};
 
-use crate::Error;
-
 /// One statement in several sizes, the largest first.
 pub(super) struct Sizes(Vec<(usize, Arc<str>)>);
 
@@ -15,6 +13,11 @@ impl Sizes {
     /// `sql(n)` is the text for `n` rows. `sizes` falls.
     pub(super) fn new(sizes: &[usize], sql: impl Fn(usize) -> String) -> Self {
         Self(sizes.iter().map(|size| (*size, sql(*size).into())).collect())
+    }
+
+    /// Rows of the largest one.
+    pub(super) fn largest(&self) -> usize {
+        self.covering(usize::MAX).0
     }
 
     /// The smallest one of at least `rows` rows; the largest, if `rows` is beyond.
@@ -83,32 +86,4 @@ impl Parameters {
     pub(super) fn query(self, sql: &Arc<str>) -> Query<'static, Sqlite, SqliteArguments> {
         sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), self.arguments)
     }
-}
-
-/// Splits `items` into runs for `sizes`, none above `bytes_max` unless it is a single item; with the bytes of each.
-pub(super) fn runs<'i, T>(
-    sizes: &Sizes,
-    mut items: &'i [T],
-    bytes_max: usize,
-    bytes: fn(&T) -> usize,
-) -> impl Iterator<Item = (&'i [T], usize)> {
-    let (largest, _) = sizes.covering(usize::MAX);
-    std::iter::from_fn(move || {
-        let (mut length, mut sum) = (0, 0);
-        for item in items.iter().take(largest) {
-            let more = bytes(item);
-            if length > 0 && sum + more > bytes_max {
-                break;
-            }
-            (length, sum) = (length + 1, sum + more);
-        }
-        let (run, rest) = items.split_at_checked(length).filter(|(run, _)| !run.is_empty())?;
-        items = rest;
-        Some((run, sum))
-    })
-}
-
-/// Rows in a copy that is not there.
-pub(super) fn no_copy(doing: &'static str) -> Error {
-    Error::unavailable(doing, "the shard has no copy of the partition")
 }

@@ -10,6 +10,7 @@ use super::{
     batch::{Batch, Failed, SIZES, Step},
     statement::{Parameters, Sizes, repeated},
 };
+use crate::chunks::{each, row_bytes};
 
 /// The row says when it was created.
 static KNOWN: LazyLock<Sizes> = LazyLock::new(|| sizes("excluded.created_at"));
@@ -55,22 +56,10 @@ pub(super) async fn add(batch: &mut Batch<'_>, flushes: &[Flush]) -> Result<(), 
         let mut rows: Vec<Written<'_>> = rows.map(|(partition, upsert)| (partition, &upsert.row)).collect();
         // Those of each partition are sorted, so this merges.
         rows.sort_by(|(_, a), (_, b)| a.key.cmp(&b.key));
-        batch.add((Step::Rows, sizes), &rows, row_bytes, push_row).await?;
+        batch.add((Step::Rows, sizes), &rows, |(_, row)| row_bytes(row), push_row).await?;
     }
     let removed: Vec<Removed<'_>> = each(flushes, |flush| &flush.purged).collect();
     batch.add((Step::Rows, &PURGE), &removed, |_| 0, push_removed).await
-}
-
-/// Items of flushes, each with its partition.
-pub(super) fn each<'f, T: 'f>(
-    flushes: &'f [Flush],
-    items: impl Fn(&'f Flush) -> &'f [T],
-) -> impl Iterator<Item = (PartitionId, &'f T)> {
-    flushes.iter().flat_map(move |flush| items(flush).iter().map(|item| (flush.next.partition, item)))
-}
-
-fn row_bytes((_, row): &Written<'_>) -> usize {
-    row.key.bytes().len() + row.value.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 fn push_row(parameters: &mut Parameters, (partition, row): &Written<'_>) {

@@ -4,16 +4,18 @@
 
 use std::sync::{Arc, LazyLock};
 
-use millpond_schemas::{Flush, PartitionId, Watermark};
-use sqlx::{Row as _, SqliteConnection};
+use millpond_schemas::{Flush, Mutant, PartitionId, Watermark};
+use sqlx::SqliteConnection;
 
 use super::{
     batch::{Batch, Failed, SIZES, Step},
-    decode::{self, WATERMARK},
     error::during,
     statement::{Parameters, Sizes, repeated},
 };
-use crate::Error;
+use crate::{
+    Error,
+    decode::{self, WATERMARK},
+};
 
 static SOME: LazyLock<Arc<str>> = LazyLock::new(|| {
     format!(
@@ -21,6 +23,8 @@ static SOME: LazyLock<Arc<str>> = LazyLock::new(|| {
     )
     .into()
 });
+const COMPARED: &str =
+    "AND applied_offset = n.applied AND applied_digest = n.digest AND owner <= n.next_owner";
 static SET: LazyLock<Sizes> = LazyLock::new(|| {
     Sizes::new(&SIZES, |rows| {
         format!(
@@ -29,9 +33,9 @@ static SET: LazyLock<Sizes> = LazyLock::new(|| {
              UPDATE watermark SET generation = n.generation, applied_offset = n.next_applied, \
              digest_offset = n.next_digest_offset, applied_digest = n.next_digest, applied_time = n.next_time, \
              owner = n.next_owner, claim = n.next_claim, sealed = n.next_sealed FROM n \
-             WHERE watermark.partition = n.partition AND watermark.log_id = n.log_id \
-             AND applied_offset = n.applied AND applied_digest = n.digest AND owner <= n.next_owner",
-            repeated("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+             WHERE watermark.partition = n.partition AND watermark.log_id = n.log_id {}",
+            repeated("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows),
+            if Mutant::NoCompareAndSet.is_picked() { "" } else { COMPARED }
         )
     })
 });
@@ -81,10 +85,9 @@ pub(super) async fn create(connection: &mut SqliteConnection, watermark: Waterma
 
 /// Whether [`add`] would find `there` as `previous`, and an owner that gives way.
 pub(super) fn gives_way(there: &Watermark, previous: &Watermark, next: &Watermark) -> bool {
-    there.log_id == previous.log_id
-        && there.applied == previous.applied
-        && there.digest == previous.digest
-        && there.owner <= next.owner
+    let compared =
+        there.applied == previous.applied && there.digest == previous.digest && there.owner <= next.owner;
+    there.log_id == previous.log_id && (compared || Mutant::NoCompareAndSet.is_picked())
 }
 
 /// Sets it from `previous` to `next`, where it is `previous` and no later Claim owns it.
@@ -121,11 +124,8 @@ pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<Vec<
     let row = sqlx::query("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut *connection).await;
     patience("PRAGMA busy_timeout = 5000").execute(&mut *connection).await.map_err(during(DOING))?;
     let row = row.map_err(during(DOING))?;
-    let (busy, log, moved): (i64, i64, i64) = (
-        row.try_get(0).map_err(during(DOING))?,
-        row.try_get(1).map_err(during(DOING))?,
-        row.try_get(2).map_err(during(DOING))?,
-    );
+    let (busy, log, moved) =
+        (decode::integer(&row, 0)?, decode::integer(&row, 1)?, decode::integer(&row, 2)?);
     if busy != 0 || log != moved {
         return Err(Error::unavailable(DOING, "a long read holds an older state open"));
     }

@@ -245,3 +245,16 @@ pub(crate) async fn fenced_and_ahead_in_one_call_is_fenced_then_ahead(shard: &Sh
     flushes[1].previous.digest = digest(99);
     assert_eq!(shard.apply(flushes).await.unwrap().fenced, [P0, P1]);
 }
+
+/// Both shards are the same database; each flush goes to both at once.
+pub(crate) async fn one_of_two_is_fenced(shard: &Shard, other: &Shard) {
+    let mut copy = Copy::create(shard, P0).await;
+    for offset in 0..50 {
+        let flush = copy.flush(1, vec![known(live(key("a"), offset, "v"))]);
+        let both = tokio::join!(shard.apply(vec![flush.clone()]), other.apply(vec![flush.clone()]));
+        let mut fenced = both.0.unwrap().fenced;
+        fenced.extend(both.1.unwrap().fenced);
+        assert_eq!(fenced, [P0], "offset {offset}");
+        copy.at = flush.next;
+    }
+}

@@ -45,8 +45,15 @@ pub(crate) async fn sixty_dropped_applies_lose_no_statement(shard: &Shard) {
 pub(crate) async fn dropped_reads_leave_the_readers_usable(shard: &Shard) {
     let mut copy = Copy::create(shard, P0).await;
     copy.put(shard, (0..1_000).map(|n| known(live(key(format!("{n:04}")), n, "v"))).collect()).await;
-    let scan =
-        || Scan { tenant: tenant("t"), start: bytes::Bytes::new(), end: None, limit: 1_000, reverse: false };
+    let scan = || Scan {
+        tenant: tenant("t"),
+        start: bytes::Bytes::new(),
+        end: None,
+        limit: 1_000,
+        looked_max: 1_000,
+        bytes_max: usize::MAX,
+        reverse: false,
+    };
     for turns in 0..60 {
         dropped_after(turns, shard.read(P0, vec![key("0001"); 100])).await;
         dropped_after(turns, shard.range(vec![P0], scan())).await;

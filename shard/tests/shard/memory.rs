@@ -1,12 +1,14 @@
 //! Promises of memory: outcomes, ids, operations and dead letters, and that they do not depend on how flushes were cut.
 
 use millpond_schemas::{
-    Exception, Flush, Offset, Outcome, UnixMillis,
+    DeadLetter, Exception, Flush, Generation, Offset, Outcome, Position, UnixMillis,
     limits::{MEMORY_MS, WINDOW_OFFSETS},
 };
-use millpond_shard::{Dump, Shard};
+use millpond_shard::{Dump, Letter, Letters, Shard};
 
-use crate::build::{Copy, P0, dead_letter, keep_if_live, key, known, live, operation, rejection, seen, time};
+use crate::build::{
+    Copy, GENERATION, P0, P1, dead_letter, keep_if_live, key, known, live, operation, rejection, seen, time,
+};
 
 const NOTHING: [i64; 0] = [];
 
@@ -90,6 +92,54 @@ pub(crate) async fn dead_letters_come_back_unchanged(shard: &Shard) {
     copy.apply(shard, flush).await;
     assert_eq!(shard.dead_letters(P0, Offset(0), 10).await.unwrap(), expected);
     assert_eq!(shard.dead_letters(P0, Offset(1), 1).await.unwrap(), expected[1..2]);
+    let glance = shard.letters(P0, 2).await.unwrap();
+    assert_eq!(glance.counts.iter().map(|(_, count)| count).sum::<u64>(), 3, "{glance:?}");
+    let newest: Vec<_> = expected[1..].iter().rev().map(|dead| letter(dead, GENERATION)).collect();
+    assert_eq!(glance.newest, newest);
+    assert_eq!(shard.letters(P1, 2).await.unwrap(), Letters::default());
+}
+
+fn letter(dead: &DeadLetter, generation: Generation) -> Letter {
+    Letter {
+        position: Position { generation, partition: P0, offset: dead.offset },
+        time: dead.time,
+        refusal: dead.refusal.clone(),
+        record_key: dead.raw.key.clone(),
+        value_bytes: dead.raw.value.as_ref().map(|value| value.len() as u64),
+    }
+}
+
+pub(crate) async fn dead_letters_are_unpublished_until_told_otherwise(shard: &Shard) {
+    let mut copies = [Copy::create(shard, P0).await, Copy::create(shard, P1).await];
+    for copy in &mut copies {
+        let mut flush = copy.flush(4, vec![]);
+        flush.dead_letters = (0..4).map(dead_letter).collect();
+        copy.apply(shard, flush).await;
+    }
+    let next = Generation(2);
+    let mut flush = copies[0].flush(2, vec![]);
+    flush.next.generation = next;
+    flush.dead_letters = vec![dead_letter(1)];
+    copies[0].apply(shard, flush).await;
+    let before = shard.dump(P0).await.unwrap();
+    let left = async |limit| -> Vec<(u16, i64)> {
+        let left = shard.unpublished(P0, limit).await.unwrap();
+        assert!(left.iter().all(|(_, dead)| *dead == dead_letter(dead.offset.0)));
+        left.into_iter().map(|(generation, dead)| (generation.0, dead.offset.0)).collect()
+    };
+    assert_eq!(left(10).await, [(1, 0), (1, 1), (1, 2), (1, 3), (2, 1)]);
+    assert_eq!(left(2).await, [(1, 0), (1, 1)]);
+    shard.published(P0, GENERATION, Offset(2)).await.unwrap();
+    // What was told late changes nothing.
+    shard.published(P0, GENERATION, Offset(1)).await.unwrap();
+    assert_eq!(left(10).await, [(1, 3), (2, 1)]);
+    shard.published(P0, next, Offset(0)).await.unwrap();
+    shard.published(P0, GENERATION, Offset(3)).await.unwrap();
+    assert_eq!(left(10).await, [(2, 1)]);
+    shard.published(P0, next, Offset(1)).await.unwrap();
+    assert_eq!(left(10).await, []);
+    assert_eq!(shard.unpublished(P1, 10).await.unwrap().len(), 4, "of another partition nothing was told");
+    assert_eq!(shard.dump(P0).await.unwrap(), before, "no part of a copy's state");
 }
 
 /// A flush of one record with one of everything that is remembered.
@@ -137,7 +187,7 @@ pub(crate) async fn pruning_forgets_only_what_is_too_old(shard: &Shard) {
 }
 
 /// The same log of six records, cut as `cuts` say.
-async fn replay(shard: &Shard, mut copy: Copy, cuts: &[i64]) -> Dump {
+pub(crate) async fn replay(shard: &Shard, mut copy: Copy, cuts: &[i64]) -> Dump {
     let mut from = 0;
     for records in cuts {
         let offsets = from..from + records;

@@ -1,7 +1,7 @@
 //! Promises of reading: one state, in order, checked, and only what exists.
 
 use bytes::Bytes;
-use millpond_schemas::{Offset, RecordKey, Row, UnixMillis};
+use millpond_schemas::{Offset, PartitionId, RecordKey, Row, UnixMillis};
 use millpond_shard::{Due, Error, KEYS_MAX, Scan, Shard, Wanted};
 
 use crate::build::{Copy, FAR, P0, P1, id, key, known, live, operation, read_one, tenant, time, tombstone};
@@ -79,7 +79,7 @@ pub(crate) async fn values_of_any_bytes_come_back_and_empty_is_not_none(shard: &
     for (n, value) in (0u8..).zip(values) {
         assert_eq!(read_one(shard, P0, key([n])).await.unwrap().value, Some(Bytes::from(value)));
     }
-    let odd = Row { content_type: "text/x; a=\"é\0\"".into(), ..live(key(&every), 4, "v") };
+    let odd = Row { content_type: "text/x; a=\"é\"".into(), ..live(key(&every), 4, "v") };
     copy.put(shard, vec![known(odd.clone())]).await;
     assert_eq!(read_one(shard, P0, key(every)).await, Some(odd));
 }
@@ -98,6 +98,15 @@ pub(crate) async fn reads_of_every_size_keep_the_order_of_the_keys(shard: &Shard
     }
 }
 
+pub(crate) async fn readers_see_the_watermarks(shard: &Shard) {
+    let mut copies = [Copy::create(shard, P0).await, Copy::create(shard, P1).await];
+    copies[1].put(shard, vec![known(live(key("a"), 0, "v"))]).await;
+    let seen = shard.read_watermarks(vec![P1, P0, PartitionId(99)]).await.unwrap();
+    assert_eq!(seen, copies.map(|copy| copy.at));
+    assert_eq!(shard.read_watermarks(vec![]).await.unwrap(), []);
+    assert!(shard.readers() >= 1);
+}
+
 pub(crate) async fn a_partition_without_a_copy_is_unavailable(shard: &Shard) {
     assert!(matches!(shard.read(P0, vec![key("a")]).await, Err(Error::Unavailable { .. })));
     assert!(matches!(shard.outcomes(P0, Offset(0), Offset(9)).await, Err(Error::Unavailable { .. })));
@@ -108,6 +117,58 @@ pub(crate) async fn too_many_keys_are_refused(shard: &Shard) {
     Copy::create(shard, P0).await;
     assert!(shard.read(P0, vec![key("a"); KEYS_MAX]).await.is_ok());
     assert!(matches!(shard.read(P0, vec![key("a"); KEYS_MAX + 1]).await, Err(Error::Refused { .. })));
+}
+
+pub(crate) async fn keys_of_many_partitions_come_in_order_with_each_state(shard: &Shard) {
+    let mut copies = Vec::new();
+    for partition in (0..11).map(PartitionId) {
+        let mut copy = Copy::create(shard, partition).await;
+        let value = format!("{partition}");
+        let rows = vec![
+            live(key("a"), 0, value.clone()),
+            tombstone(key("b"), 1),
+            expiring(key("c"), 2, UnixMillis(5_000)),
+            live(key("d"), 3, value),
+        ];
+        copy.put(shard, rows.into_iter().map(known).collect()).await;
+        copies.push(copy);
+    }
+    for partitions in [1u32, 2, 8, 11] {
+        let asked =
+            |n: u32| (PartitionId(n * 7 % partitions), key(["a", "b", "d", "c", "missing"][n as usize % 5]));
+        let keys: Vec<(PartitionId, RecordKey)> = (0..60).map(asked).collect();
+        let found = shard.read_many(keys.clone()).await.unwrap();
+        let expected: Vec<_> =
+            copies.iter().take(partitions as usize).map(|copy| copy.at.position()).collect();
+        let applied: Vec<_> = found.freshness.iter().map(|freshness| freshness.applied).collect();
+        assert_eq!(applied, expected);
+        assert!(found.freshness.iter().all(|freshness| freshness.now == found.freshness[0].now));
+        assert_eq!(found.rows.len(), keys.len());
+        for ((partition, key), row) in keys.into_iter().zip(found.rows) {
+            assert_eq!(row, shard.read(partition, vec![key]).await.unwrap().rows[0]);
+        }
+    }
+    let nothing = shard.read_many(vec![]).await.unwrap();
+    assert_eq!((nothing.rows.len(), nothing.freshness.len()), (0, 0));
+    let many = vec![(P0, key("a")); KEYS_MAX + 1];
+    assert!(matches!(shard.read_many(many).await, Err(Error::Refused { .. })));
+}
+
+pub(crate) async fn partitions_without_a_copy_are_left_out_of_a_read_of_many(shard: &Shard) {
+    let nowhere = PartitionId(9);
+    let keys = vec![(nowhere, key("a")), (P0, key("a")), (P1, key("a"))];
+    let found = shard.read_many(keys.clone()).await.unwrap();
+    assert_eq!((found.rows, found.freshness.len()), (vec![None, None, None], 0));
+    let mut copies = [Copy::create(shard, P1).await, Copy::create(shard, P0).await];
+    for copy in &mut copies {
+        copy.put(shard, vec![known(live(key("a"), 0, "v"))]).await;
+    }
+    let found = shard.read_many(keys).await.unwrap();
+    let there: Vec<bool> = found.rows.iter().map(Option::is_some).collect();
+    let of: Vec<PartitionId> = found.freshness.iter().map(|freshness| freshness.applied.partition).collect();
+    assert_eq!((there, of), (vec![false, true, true], vec![P0, P1]));
+    let scanned = shard.range(vec![P1, nowhere, P0], scan(b"", None, 10, false)).await.unwrap();
+    assert_eq!((scanned.rows.len(), scanned.freshness.len()), (2, 2));
 }
 
 pub(crate) async fn folds_get_tombstones_and_expired_rows_and_operations(shard: &Shard) {
@@ -132,6 +193,26 @@ pub(crate) async fn folds_get_tombstones_and_expired_rows_and_operations(shard: 
     let wanted = Wanted { partition: P0, keys: many, operations: (0..=255).map(id).collect() };
     let found = shard.rows_for_fold(vec![wanted]).await.unwrap();
     assert_eq!((found[0].rows.len(), found[0].operations.len()), (1, 2));
+}
+
+pub(crate) async fn folds_of_many_partitions_get_their_own(shard: &Shard) {
+    let partitions = || (0..11).map(PartitionId);
+    for partition in partitions() {
+        let mut copy = Copy::create(shard, partition).await;
+        let mut flush = copy.flush(2, vec![known(live(key("a"), 1, format!("{partition}")))]);
+        flush.operations = vec![operation(7, 1)];
+        copy.apply(shard, flush).await;
+    }
+    for few in [2, 11] {
+        let ask =
+            |partition| Wanted { partition, keys: vec![key("a"), key("b")], operations: vec![id(7), id(8)] };
+        let found = shard.rows_for_fold(partitions().take(few).map(ask).collect()).await.unwrap();
+        assert_eq!(found.len(), few);
+        for (partition, found) in partitions().zip(found) {
+            assert_eq!((found.partition, found.operations.len()), (partition, 1));
+            assert_eq!(found.rows, [live(key("a"), 1, format!("{partition}"))]);
+        }
+    }
 }
 
 pub(crate) async fn what_is_due_comes_in_order_up_to_the_limit(shard: &Shard) {
@@ -167,6 +248,8 @@ fn scan(start: &'static [u8], end: Option<&'static [u8]>, limit: u32, reverse: b
         start: Bytes::from_static(start),
         end: end.map(Bytes::from_static),
         limit,
+        looked_max: 1000,
+        bytes_max: usize::MAX,
         reverse,
     }
 }
@@ -211,4 +294,71 @@ pub(crate) async fn ranges_stay_within_tenant_bounds_and_partitions(shard: &Shar
     assert_eq!(applied, copies.map(|copy| copy.at.position()));
     let scanned = shard.range(vec![P1], scan(b"", None, 100, false)).await.unwrap();
     assert_eq!((scanned.rows.len(), scanned.freshness.len()), (1, 1));
+}
+
+/// Tombstones and expired rows between live ones: `a`, then dead `b0` to `b9`, then `c`, `d`, each live one of 10 bytes.
+async fn scattered(shard: &Shard) -> [Copy; 2] {
+    let mut copies = [Copy::create(shard, P0).await, Copy::create(shard, P1).await];
+    for (n, name) in (0..).zip(["a", "c", "d"]) {
+        copies[n % 2].put(shard, vec![known(live(key(name), 0, "0123456789"))]).await;
+    }
+    for n in 0..10 {
+        let name = key(format!("b{n}"));
+        let row = if n % 3 == 0 { expiring(name, 0, UnixMillis(5_000)) } else { tombstone(name, 0) };
+        copies[n % 2].put(shard, vec![known(row)]).await;
+    }
+    copies
+}
+
+pub(crate) async fn a_range_stops_at_its_limits_and_says_where(shard: &Shard) {
+    let _copies = scattered(shard).await;
+    let cut = async |limit, looked_max, bytes_max, reverse| -> (String, Option<Bytes>) {
+        let scan = Scan { looked_max, bytes_max, ..scan(b"", None, limit, reverse) };
+        let scanned = shard.range(vec![P0, P1], scan).await.unwrap();
+        assert_eq!(scanned.freshness.len(), 2);
+        let keys = scanned.rows.iter().map(|(_, row)| row.key.key());
+        (keys.map(|key| String::from_utf8(key.to_vec()).unwrap()).collect(), scanned.cut)
+    };
+    let at = |key: &'static str| Some(Bytes::from_static(key.as_bytes()));
+    let all = usize::MAX;
+    for ((limit, looked_max, bytes_max, reverse), expected) in [
+        ((10, 100, all, false), ("acd", None)),
+        ((10, 13, all, false), ("acd", at("d"))),
+        ((10, 5, all, false), ("a", at("b3"))),
+        ((10, 1, all, false), ("a", at("a"))),
+        ((10, 4, all, true), ("dc", at("b8"))),
+        // The limits count only what exists.
+        ((1, 100, all, false), ("a", at("b9"))),
+        ((2, 100, all, true), ("dc", at("b0"))),
+        ((2, 100, all, false), ("ac", at("c"))),
+        ((3, 100, all, false), ("acd", None)),
+        ((10, 100, 1, false), ("a", at("b9"))),
+        ((10, 100, 10, false), ("a", at("b9"))),
+        ((10, 100, 11, false), ("ac", at("c"))),
+        ((10, 100, 20, true), ("dc", at("b0"))),
+        ((10, 100, 21, false), ("acd", None)),
+    ] {
+        let (keys, cut) = cut(limit, looked_max, bytes_max, reverse).await;
+        assert_eq!((keys.as_str(), cut), expected, "{limit} {looked_max} {bytes_max} {reverse}");
+    }
+}
+
+pub(crate) async fn a_read_of_many_keys_stops_where_values_are_too_much(shard: &Shard) {
+    let _copies = scattered(shard).await;
+    let keys: Vec<_> = [(P0, "a"), (P1, "b1"), (P1, "c"), (P0, "nil"), (P0, "d")]
+        .map(|(partition, name)| (partition, key(name)))
+        .into();
+    let read = async |bytes_max| {
+        let read = shard.read_many_within(keys.clone(), bytes_max).await.unwrap();
+        assert_eq!(read.freshness.len(), 2);
+        (read.rows.iter().map(Option::is_some).collect::<Vec<_>>(), read.cut)
+    };
+    assert_eq!(read(usize::MAX).await, (vec![true, false, true, false, true], None));
+    assert_eq!(read(21).await, (vec![true, false, true, false, true], None));
+    assert_eq!(read(20).await, (vec![true, false, true, false, false], Some(4)));
+    assert_eq!(read(10).await, (vec![true, false, false, false, false], Some(1)));
+    assert_eq!(read(1).await, (vec![true, false, false, false, false], Some(1)));
+    let whole = shard.read_many(keys.clone()).await.unwrap();
+    let within = shard.read_many_within(keys.clone(), 1000).await.unwrap();
+    assert_eq!((whole.rows, whole.cut), (within.rows, within.cut));
 }

@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOp
 
 use crate::{
     Fixture,
+    apply::one_of_two_is_fenced,
     build::{Copy, FAR, P0, P1, key, known, live, read_one, tombstone},
     config, on_sqlite,
 };
@@ -17,7 +18,8 @@ async fn tool(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
 }
 
-async fn change(fixture: &Fixture, sql: &'static str) {
+/// Changes the file behind the shard's back.
+pub(crate) async fn change(fixture: &Fixture, sql: &'static str) {
     let mut tool = tool(&config(&fixture.directory).path).await;
     sqlx::raw_sql(sql).execute(&mut tool).await.unwrap();
     tool.close().await.unwrap();
@@ -178,15 +180,7 @@ async fn a_refused_transaction_leaves_nothing_and_the_next_one_works() {
 async fn of_two_writers_of_one_file_one_is_fenced() {
     let fixture = on_sqlite().await;
     let other = Shard::open(&config(&fixture.directory)).await.unwrap();
-    let mut copy = Copy::create(&fixture.shard, P0).await;
-    for offset in 0..50 {
-        let flush = copy.flush(1, vec![known(live(key("a"), offset, "v"))]);
-        let both = tokio::join!(fixture.shard.apply(vec![flush.clone()]), other.apply(vec![flush.clone()]));
-        let mut fenced = both.0.unwrap().fenced;
-        fenced.extend(both.1.unwrap().fenced);
-        assert_eq!(fenced, [P0], "offset {offset}");
-        copy.at = flush.next;
-    }
+    one_of_two_is_fenced(&fixture.shard, &other).await;
     other.close().await;
     fixture.shard.close().await;
 }
@@ -251,4 +245,50 @@ async fn the_view_for_people_shows_what_exists_and_never_errors() {
     assert_eq!(seen[11].4, None, "no such time");
     tool.close().await.unwrap();
     fixture.shard.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_deleted_or_exchanged_is_refused_until_it_is_back() {
+    let fixture = on_sqlite().await;
+    let (path, away) = (config(&fixture.directory).path, fixture.directory.path().join("away"));
+    let says = |error: Error, words: &str| {
+        assert!(
+            matches!(&error, Error::Schema { source, .. } if source.to_string().contains(words)),
+            "{error:?}"
+        );
+    };
+    fixture.shard.check_place().unwrap();
+    std::fs::rename(&path, &away).unwrap();
+    says(fixture.shard.check_place().unwrap_err(), "it was deleted while it was open");
+    says(fixture.shard.watermark(P0).await.unwrap_err(), "it was deleted while it was open");
+    std::fs::write(&path, "").unwrap();
+    says(fixture.shard.watermark(P0).await.unwrap_err(), "another file was put in its place");
+    std::fs::rename(&away, &path).unwrap();
+    fixture.shard.check_place().unwrap();
+    assert_eq!(fixture.shard.watermark(P0).await.unwrap(), None);
+    fixture.shard.close().await;
+}
+
+/// What the process that has the file writes is read beside it, and nothing in the folder is changed by reading.
+#[tokio::test]
+async fn a_shard_is_read_beside_the_process_that_has_it_and_nothing_is_written() {
+    let fixture = on_sqlite().await;
+    let mut copy = Copy::create(&fixture.shard, P0).await;
+    copy.put(&fixture.shard, vec![known(live(key("a"), 0, "v"))]).await;
+    let config = config(&fixture.directory);
+    let beside = Shard::open_read_only(&config).await.unwrap();
+    assert_eq!(beside.dump(P0).await.unwrap(), fixture.shard.dump(P0).await.unwrap());
+    assert!(beside.create_copy(copy.at.clone()).await.is_err(), "it takes no writes");
+    copy.put(&fixture.shard, vec![known(live(key("b"), 1, "v"))]).await;
+    assert_eq!(beside.dump(P0).await.unwrap(), fixture.shard.dump(P0).await.unwrap());
+    beside.close().await;
+    fixture.shard.close().await;
+    let before = std::fs::read(&config.path).unwrap();
+    let alone = Shard::open_read_only(&config).await.unwrap();
+    assert_eq!(alone.dump(P0).await.unwrap().rows.len(), 2);
+    alone.close().await;
+    assert_eq!(std::fs::read(&config.path).unwrap(), before);
+    std::fs::remove_file(&config.path).unwrap();
+    assert!(Shard::open_read_only(&config).await.is_err());
+    assert!(!config.path.exists(), "nothing is made");
 }

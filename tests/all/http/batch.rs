@@ -251,12 +251,26 @@ async fn a_batch_that_is_sent_again_with_its_idempotency_key_changes_nothing() -
 }
 
 #[tokio::test]
+async fn a_line_that_is_rejected_again_says_that_it_repeats() -> Result<()> {
+    let server = Fresh::start().await?;
+    server.http.put("/kv/there", "x").header("Prefer", "wait=30").send().await?;
+    let line = r#"{"op":"put","key":"there","value":"y","if_absent":true,"idempotency_key":"once"}"#;
+    let result = async || -> Result<_> { Ok(waited(&server.http, line).await?.json()["results"][0].clone()) };
+    let (first, again) = (result().await?, result().await?);
+    assert_eq!((&first["status"], first.get("duplicate")), (&json!(412), None));
+    assert_eq!((&again["status"], &again["duplicate"]), (&json!(412), &json!(true)));
+    assert_eq!(again["position"], first["position"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn another_content_type_is_415_and_told_which_there_is() -> Result<()> {
     let server = Fresh::start().await?;
-    for content_type in ["application/json", "text/plain", ""] {
+    for content_type in ["application/protobuf", "application/xml", "text/plain", "json", ""] {
         let answer = server.http.post("/batch", content_type, puts(1)).send().await?;
         assert_problem(&answer, (415, "media-type-unsupported"), "refused");
-        assert!(answer.header("accept-post").contains(NDJSON));
+        let all = "application/x-ndjson, application/json, application/x-protobuf";
+        assert_eq!(answer.header("accept-post"), all);
     }
     let none = server.http.call(http::Method::POST, "/batch").body(puts(1)).send().await?;
     assert_problem(&none, (415, "media-type-unsupported"), "refused");

@@ -158,6 +158,7 @@ async fn what_is_no_object_is_a_bad_line_and_no_byte_of_it_comes_back() -> Resul
     let server = Fresh::start().await?;
     let lines = [
         "[]",
+        "[\"an id\",\"delete\",\"a\"]",
         "\"LEAKED\"",
         "{\"op\":\"LEAKED\"",
         "{\"LEAKED\":1}",

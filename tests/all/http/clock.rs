@@ -32,10 +32,10 @@ async fn what_has_expired_becomes_a_tombstone_and_goes_after_the_grace() -> Resu
     put(&pond.http, "/kv/kept", "kept").await?;
     pond.clock.advance(Duration::from_secs(3599));
     put(&pond.http, "/kv/now", "x").await?;
-    assert_eq!((live(pond.shard()).await?, tombstones(pond.shard()).await?), (3, 0), "nothing is early");
+    assert_eq!((live(&pond.shard()).await?, tombstones(&pond.shard()).await?), (3, 0), "nothing is early");
     pond.clock.advance(Duration::from_secs(1));
     pond.until(async |shard| Ok(tombstones(shard).await? == 2)).await?;
-    assert_eq!(live(pond.shard()).await?, 1);
+    assert_eq!(live(&pond.shard()).await?, 1);
     for key in ["a", "b"] {
         assert_eq!(pond.http.get(&format!("/kv/{key}")).send().await?.status, 404);
     }

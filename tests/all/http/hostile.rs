@@ -185,7 +185,7 @@ async fn garbage_is_400_and_closed() -> Result<()> {
         "\x16\x03\x01\x02\0\x01\0",
         "GET\r\n\r\n",
         "GET /version\r\n\r\n",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nNO\r\n\r\n",
     ] {
         let mut wire = Wire::open(server.address).await?;
         wire.send(garbage).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use millpond_tests::{
     http::Http,
-    server::{Fresh, Server, binary},
+    server::{Fresh, Server, binary, millpond},
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -184,7 +184,7 @@ async fn a_second_start_serves_the_same_positions_go_on_and_tokens_hold() -> Res
 #[tokio::test]
 async fn a_second_process_is_told_who_holds_the_data() -> Result<()> {
     let server = Fresh::start().await?;
-    let second = Command::new(binary())
+    let second = millpond()
         .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"])
         .arg(server.data_dir())
         .output()
@@ -201,7 +201,7 @@ async fn a_port_that_is_taken_is_told() -> Result<()> {
     let server = Fresh::start().await?;
     let dir = TempDir::new()?;
     let address = server.address.to_string();
-    let second = Command::new(binary())
+    let second = millpond()
         .args(["--listen", &address, "--ops-listen", "127.0.0.1:0", "--data-dir"])
         .arg(dir.path())
         .output()

@@ -23,7 +23,7 @@ async fn a_bad_group_before_a_good_one_halts_and_nothing_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
     append(&log, 0, "first").await;
-    let Log::Local(local) = &log;
+    let Log::Local(local) = &log else { unreachable!("it is a local log") };
     let end = usize::try_from(local.0.shared.state().cursor.position).unwrap();
     append(&log, 0, "second").await;
     drop(log);

@@ -49,11 +49,11 @@ async fn an_ack_and_its_record_come_only_after_the_sync() {
     let poll = acks.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(poll, Poll::Pending), "{poll:?}");
     assert_eq!(log.bounds(P0).await.unwrap().end, Offset(0));
-    assert_eq!(log.read(P0, Offset(0), 1).await.unwrap(), []);
+    assert_eq!(log.read(P0, Offset(0), 1).await.unwrap().records, []);
     assert!(!changes.has_changed().unwrap());
     go.send(()).unwrap();
     assert_eq!(acks.await.unwrap()[0].offset, Offset(0));
-    assert_eq!(log.read(P0, Offset(0), 1).await.unwrap().len(), 1);
+    assert_eq!(log.read(P0, Offset(0), 1).await.unwrap().records.len(), 1);
     assert!(changes.has_changed().unwrap());
     changes.changed().await.unwrap();
 }
@@ -203,6 +203,22 @@ async fn an_unsynced_group_that_an_open_finds_is_written_again_and_synced_before
         }
     });
     let log = try_open(dir.path(), options(), files).unwrap();
-    assert_eq!(*seen.lock().unwrap(), ["SyncDir", "write Some(50)", "Sync"]);
+    assert_eq!(*seen.lock().unwrap(), ["SyncDir", "SyncDir", "write Some(50)", "Sync"]);
     assert_eq!(values(&log, 0).await, [b"1", b"2"]);
+}
+
+#[tokio::test]
+async fn a_log_that_takes_nothing_says_why_until_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (files, failing) = failing();
+    let log = try_open(dir.path(), options(), files).unwrap();
+    append(&log, 0, "1").await;
+    assert_eq!(log.shut(), None);
+    set(&failing, |op| matches!(op, Op::Sync(_)));
+    assert!(log.append(vec![to(0, "2")]).await.is_err());
+    let shut = log.shut().unwrap();
+    assert!(!shut.dead && shut.reason.starts_with("its disk"), "{shut:?}");
+    set(&failing, |_| false);
+    append(&log, 0, "3").await;
+    assert_eq!(log.shut(), None);
 }

@@ -89,7 +89,10 @@ async fn a_group_larger_than_a_segment_gets_a_segment_of_its_size() {
     append(&log, 0, vec![1; 300_000]).await;
     append(&log, 0, "small").await;
     log.append((0..9).map(|_| to(1, vec![2; 100_000])).collect()).await.unwrap();
-    assert_eq!(log.read(PartitionId(1), Offset(8), 1).await.unwrap()[0].raw, to(1, vec![2; 100_000]).raw);
+    assert_eq!(
+        log.read(PartitionId(1), Offset(8), 1).await.unwrap().records[0].raw,
+        to(1, vec![2; 100_000]).raw
+    );
     drop(log);
     let log = open(dir.path());
     let lengths = |values: Vec<Vec<u8>>| values.iter().map(Vec::len).collect::<Vec<_>>();

@@ -6,7 +6,7 @@ use super::*;
 async fn two_groups(dir: &Path) -> (Vec<u8>, std::ops::Range<usize>) {
     let log = open(dir);
     log.append(vec![to(0, "first"), to(1, "other")]).await.unwrap();
-    let Log::Local(local) = &log;
+    let Log::Local(local) = &log else { unreachable!("it is a local log") };
     let start = local.0.shared.state().cursor.position;
     log.append(vec![to(1, "second"), to(0, [9; 40]), to(1, "third")]).await.unwrap();
     let end = local.0.shared.state().cursor.position;

@@ -1,0 +1,143 @@
+//! What several drills need: a deployment whose roles reach the primary through a link of ours, who owns what, and whose
+//! connection it is.
+//!
+//! Invariant: it looks and waits, and breaks nothing.
+
+use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use millpond_schemas::PartitionId;
+use millpond_shard::Shard;
+use tokio::time::timeout;
+
+use crate::{
+    deployment::{Deployment, Engines, Options, PATIENCE},
+    faults::proxy::{Caught, Direction, Proxy},
+    roles::Kind,
+};
+
+/// A client of Postgres sends a COMMIT.
+pub const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+/// Postgres says that it is committed.
+pub const COMMITTED: &[u8] = b"C\0\0\0\x0bCOMMIT\0";
+
+/// Two apis, two writers and a sweeper.
+pub(super) fn options() -> Options {
+    let more = "[sweeper]\ninterval = \"200ms\"\n".to_owned();
+    Options { apis: 2, writers: 2, sweepers: 1, more, ..Options::default() }
+}
+
+/// Those, with a link between them and the suite's primary, and every writer with partitions of its own.
+pub(super) async fn linked() -> Result<(Deployment, Proxy)> {
+    let engines = Engines::shared()?;
+    let proxy = Proxy::start(engines.primary()?)?;
+    let deployment = Deployment::start_on(engines.with_primary_at(proxy.address()), &options()).await?;
+    until_shared_out(&deployment).await?;
+    Ok((deployment, proxy))
+}
+
+/// What a writer says of its partitions: the partition and its state.
+pub(super) async fn owned(deployment: &Deployment, writer: usize) -> Result<Vec<(u32, String)>> {
+    let ready = deployment.ops(Kind::Writer, writer).get("/readyz?verbose").send().await?.text();
+    let lines = ready.lines().filter_map(|line| line.split_once("]partition "));
+    let parsed = lines.filter_map(|(_, rest)| {
+        let (partition, state) = rest.split_once(' ')?;
+        Some((partition.trim_end_matches(':').parse().ok()?, state.to_owned()))
+    });
+    Ok(parsed.collect())
+}
+
+/// Waits until every writer has partitions, and together they have each once and none stands still.
+pub(super) async fn until_shared_out(deployment: &Deployment) -> Result<()> {
+    let shared_out = async || {
+        let mut all = Vec::new();
+        for writer in 0..deployment.count(Kind::Writer) {
+            let own = owned(deployment, writer).await?;
+            if own.is_empty() {
+                return Ok(false);
+            }
+            all.extend(own);
+        }
+        Ok(all.len() == deployment.partitions() as usize
+            && all.iter().all(|(_, state)| state.ends_with("ok")))
+    };
+    deployment.until("every writer has partitions, and all are applied", shared_out).await
+}
+
+/// Waits until some writer is about to commit, or was just told that it has.
+pub(super) async fn catch_commit(proxy: &Proxy, direction: Direction) -> Result<Caught> {
+    let pattern = match direction {
+        Direction::ToServer => COMMIT,
+        Direction::ToClient => COMMITTED,
+    };
+    timeout(PATIENCE, proxy.catch(direction, pattern)).await.context("nobody commits")?
+}
+
+/// Which writer has this end of a connection.
+pub(super) fn writer_of(deployment: &mut Deployment, client: SocketAddr) -> Result<usize> {
+    let inode = inode(client.port())?;
+    for writer in 0..deployment.count(Kind::Writer) {
+        let pid = deployment.role(Kind::Writer, writer).pid();
+        let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        let links = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+        if links.into_iter().any(|link| link.to_string_lossy() == format!("socket:[{inode}]")) {
+            return Ok(writer);
+        }
+    }
+    anyhow::bail!("no writer has the connection from {client}")
+}
+
+/// The number of the socket that is bound to a local port of IPv4.
+fn inode(port: u16) -> Result<u64> {
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    let found = table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (_, local) = fields.get(1)?.rsplit_once(':')?;
+        let is_it = u16::from_str_radix(local, 16).ok()? == port;
+        is_it.then(|| fields.get(9)?.parse().ok()).flatten()
+    });
+    found.with_context(|| format!("no socket is bound to the port {port}"))
+}
+
+/// Who owns each partition, as the primaries say.
+pub struct Owners {
+    shards: Vec<(Shard, Vec<PartitionId>)>,
+}
+
+impl Owners {
+    /// Opens both primaries.
+    pub fn open(deployment: &Deployment) -> Result<Self> {
+        let all = (0..deployment.partitions()).map(PartitionId);
+        let of = |shard| all.clone().filter(|partition| deployment.shard_of(partition.0) == shard).collect();
+        let shards = (0..2).map(|shard| Ok((deployment.open(shard)?, of(shard))));
+        Ok(Self { shards: shards.collect::<Result<_>>()? })
+    }
+
+    /// The owning Claim's offset, by partition.
+    pub async fn now(&self) -> Result<BTreeMap<u32, i64>> {
+        let mut owners = BTreeMap::new();
+        for (shard, partitions) in &self.shards {
+            let watermarks =
+                timeout(Duration::from_secs(5), shard.read_watermarks(partitions.clone())).await??;
+            owners.extend(watermarks.iter().map(|watermark| (watermark.partition.0, watermark.owner.0)));
+        }
+        Ok(owners)
+    }
+
+    /// Those of these partitions.
+    pub async fn of(&self, partitions: &[(u32, String)]) -> Result<BTreeMap<u32, i64>> {
+        let mut owners = self.now().await?;
+        owners.retain(|partition, _| partitions.iter().any(|(own, _)| own == partition));
+        ensure!(!owners.is_empty(), "it owns partitions");
+        Ok(owners)
+    }
+
+    /// Waits until somebody else has committed in all of these.
+    pub async fn until_taken_over(&self, deployment: &Deployment, before: &BTreeMap<u32, i64>) -> Result<()> {
+        let taken_over = async || {
+            let now = self.now().await?;
+            Ok(before.iter().all(|(partition, owner)| now.get(partition).is_some_and(|now| now > owner)))
+        };
+        deployment.until("a successor commits", taken_over).await
+    }
+}
