@@ -73,9 +73,9 @@ pub(super) async fn catch_commit(proxy: &Proxy, direction: Direction) -> Result<
     timeout(PATIENCE, proxy.catch(direction, pattern)).await.context("nobody commits")?
 }
 
-/// Which writer has this end of a connection.
-pub(super) fn writer_of(deployment: &mut Deployment, client: SocketAddr) -> Result<usize> {
-    let inode = inode(client.port())?;
+/// Which writer has this end of a connection through a link.
+pub(super) fn writer_of(deployment: &mut Deployment, proxy: &Proxy, client: SocketAddr) -> Result<usize> {
+    let inode = inode(client, proxy.address())?;
     for writer in 0..deployment.count(Kind::Writer) {
         let pid = deployment.role(Kind::Writer, writer).pid();
         let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
@@ -87,16 +87,17 @@ pub(super) fn writer_of(deployment: &mut Deployment, client: SocketAddr) -> Resu
     anyhow::bail!("no writer has the connection from {client}")
 }
 
-/// The number of the socket that is bound to a local port of IPv4.
-fn inode(port: u16) -> Result<u64> {
+/// The number of the socket with these two ends, of IPv4. One port alone may be the near end of many connections, of which
+/// most are long closed.
+fn inode(near: SocketAddr, far: SocketAddr) -> Result<u64> {
     let table = fs::read_to_string("/proc/net/tcp")?;
+    let port = |end: &str| u16::from_str_radix(end.rsplit_once(':')?.1, 16).ok();
     let found = table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let (_, local) = fields.get(1)?.rsplit_once(':')?;
-        let is_it = u16::from_str_radix(local, 16).ok()? == port;
-        is_it.then(|| fields.get(9)?.parse().ok()).flatten()
+        let is_it = port(fields.get(1)?)? == near.port() && port(fields.get(2)?)? == far.port();
+        is_it.then(|| fields.get(9)?.parse().ok()).flatten().filter(|inode| *inode != 0)
     });
-    found.with_context(|| format!("no socket is bound to the port {port}"))
+    found.with_context(|| format!("no socket is connected from {near} to {far}"))
 }
 
 /// Who owns each partition, as the primaries say.
@@ -139,5 +140,29 @@ impl Owners {
             Ok(before.iter().all(|(partition, owner)| now.get(partition).is_some_and(|now| now > owner)))
         };
         deployment.until("a successor commits", taken_over).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_with_two_connections_is_told_apart_by_their_far_ends() -> Result<()> {
+        let servers = [TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?];
+        let [near] = crate::ports::free()?;
+        let near = SocketAddr::from(([127, 0, 0, 1], near));
+        let mut open = Vec::new();
+        for server in &servers {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(near)?;
+            open.push(socket.connect(server.local_addr()?).await?);
+        }
+        let found = [inode(near, servers[0].local_addr()?)?, inode(near, servers[1].local_addr()?)?];
+        assert!(found[0] != found[1], "both are {found:?}");
+        Ok(())
     }
 }

@@ -63,7 +63,7 @@ async fn kill(
     let (victim, caught) = match direction {
         Some(direction) => {
             let caught = catch_commit(proxy, direction).await?;
-            (writer_of(deployment, caught.client)?, Some(caught))
+            (writer_of(deployment, proxy, caught.client)?, Some(caught))
         }
         None => (random.random_range(0..deployment.count(Kind::Writer)), None),
     };

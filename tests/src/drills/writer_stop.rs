@@ -58,7 +58,7 @@ async fn stop(
     (proxy, owners, moment): (&Proxy, &Owners, Direction),
 ) -> Result<()> {
     let caught = catch_commit(proxy, moment).await?;
-    let zombie = writer_of(deployment, caught.client)?;
+    let zombie = writer_of(deployment, proxy, caught.client)?;
     let before = owners.of(&owned(deployment, zombie).await?).await?;
     deployment.role(Kind::Writer, zombie).pause()?;
     let stopped = Instant::now();
