@@ -1,0 +1,3 @@
+module peers/closed
+
+go 1.26

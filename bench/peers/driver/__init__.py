@@ -1,0 +1,1 @@
+"""What bench/peers/run is made of: a module for each peer, and what they share."""
