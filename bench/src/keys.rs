@@ -1,46 +1,103 @@
-//! Keys to load: uniform, or Zipf with theta 0.99 over the ranks themselves (not scrambled).
+//! Keys to load: uniform, true Zipf(N, theta), YCSB's scrambled zipfian, and the latest ones.
+//!
+//! Not here: what a key looks like. Invariant: a distribution is reported by its exact name; YCSB's scrambled zipfian is
+//! no Zipf(N), since it draws ranks among ten thousand million items and hashes them onto the keys.
+
+#[cfg(test)]
+mod tests;
+mod ycsb;
+mod zipf;
 
 use clap::ValueEnum;
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
+use self::{ycsb::Scrambled, zipf::Zipf};
+
+/// How skewed keys are, unless told: as in YCSB.
+pub(crate) const THETA: f64 = 0.99;
+
 /// How keys are drawn.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Distribution {
     /// Every key as likely.
     Uniform,
-    /// Zipf(0.99) over ranks.
+    /// True Zipf(N, theta): the key of rank r has weight 1 / r^theta. Ranks lie scattered over the keys, one to one.
     Zipf,
+    /// YCSB's scrambled zipfian: zipfian ranks of 10^10 items, hashed onto the keys.
+    YcsbZipfian,
+    /// Zipf over age: the newest key is the likeliest. What YCSB's workload D reads.
+    Latest,
 }
 
-/// Draws key numbers below `keys`.
+impl Distribution {
+    /// Its exact name, with its parameters.
+    pub(crate) fn name(self, keys: u64, theta: f64) -> String {
+        match self {
+            Self::Uniform => format!("uniform({keys})"),
+            Self::Zipf => format!("Zipf({keys}, {theta})"),
+            Self::YcsbZipfian => format!("YCSB scrambled zipfian(0.99, 10^10 items hashed onto {keys})"),
+            Self::Latest => format!("latest(Zipf of age, {theta}, from {keys})"),
+        }
+    }
+}
+
+/// Draws key numbers.
 pub(crate) struct Keys {
     random: StdRng,
     keys: u64,
-    zipf: Option<Zipf>,
+    theta: f64,
+    drawn: Drawn,
 }
 
-/// Gray et al., "Quickly generating billion-record synthetic databases" (1994), as YCSB uses it.
-struct Zipf {
-    theta: f64,
-    zeta: f64,
-    alpha: f64,
-    eta: f64,
+enum Drawn {
+    Uniform,
+    Zipf { zipf: Zipf, scatter: Scatter },
+    Scrambled { scrambled: Scrambled, keys: u64 },
+    Latest(Zipf),
 }
 
 impl Keys {
+    /// Key numbers below `keys`, theta 0.99.
     pub(crate) fn new(distribution: Distribution, keys: u64, seed: u64) -> Self {
-        let zipf = match distribution {
-            Distribution::Uniform => None,
-            Distribution::Zipf => Some(Zipf::new(keys, 0.99)),
-        };
-        Self { random: StdRng::seed_from_u64(seed), keys, zipf }
+        Self::skewed(distribution, keys, THETA, seed)
     }
 
+    /// The same with another theta, where there is one.
+    pub(crate) fn skewed(distribution: Distribution, keys: u64, theta: f64, seed: u64) -> Self {
+        let drawn = match distribution {
+            Distribution::Uniform => Drawn::Uniform,
+            Distribution::Zipf => Drawn::Zipf { zipf: Zipf::new(keys, theta), scatter: Scatter::over(keys) },
+            Distribution::YcsbZipfian => Drawn::Scrambled { scrambled: Scrambled::default(), keys },
+            Distribution::Latest => Drawn::Latest(Zipf::new(keys, theta)),
+        };
+        Self { random: StdRng::seed_from_u64(seed), keys, theta, drawn }
+    }
+
+    /// The next key's number.
     pub(crate) fn next(&mut self) -> u64 {
-        match &self.zipf {
-            None => self.random.random_range(0..self.keys),
-            Some(zipf) => zipf.next(self.random.random(), self.keys),
+        let random = &mut self.random;
+        match &self.drawn {
+            Drawn::Uniform => random.random_range(0..self.keys),
+            Drawn::Zipf { zipf, scatter } => scatter.place(zipf.rank(random) - 1),
+            Drawn::Scrambled { scrambled, keys } => scrambled.next(random, *keys),
+            Drawn::Latest(zipf) => self.keys - zipf.rank(random),
         }
+    }
+
+    /// One key more: what was inserted becomes the latest, and can be drawn.
+    pub(crate) fn grow(&mut self) -> u64 {
+        self.keys += 1;
+        match &mut self.drawn {
+            Drawn::Latest(zipf) => *zipf = Zipf::new(self.keys, self.theta),
+            // Over more keys what is hot would move with each of them: skewed ones stay those of the beginning.
+            Drawn::Scrambled { .. } | Drawn::Zipf { .. } | Drawn::Uniform => {}
+        }
+        self.keys - 1
+    }
+
+    /// A number in a range, from the same seed.
+    pub(crate) fn number(&mut self, range: std::ops::Range<u64>) -> u64 {
+        self.random.random_range(range)
     }
 
     /// Random bytes.
@@ -49,29 +106,33 @@ impl Keys {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "ranks are small"
-)]
-impl Zipf {
-    fn new(keys: u64, theta: f64) -> Self {
-        let zeta_of = |n: u64| (1..=n).map(|rank| 1.0 / (rank as f64).powf(theta)).sum::<f64>();
-        let zeta = zeta_of(keys);
-        let eta = (1.0 - (2.0 / keys as f64).powf(1.0 - theta)) / (1.0 - zeta_of(2) / zeta);
-        Self { theta, zeta, alpha: 1.0 / (1.0 - theta), eta }
+/// One place per rank, far from those of its neighbours in rank: multiplication by what has no divisor in common.
+struct Scatter {
+    keys: u64,
+    step: u64,
+}
+
+impl Scatter {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "any step will do"
+    )]
+    fn over(keys: u64) -> Self {
+        const GOLDEN: f64 = 0.618_033_988_749_895;
+        let near = ((keys as f64 * GOLDEN) as u64).max(1);
+        let step = (near..=near + keys).find(|step| divisor(*step, keys) == 1);
+        let step = step.expect("among so many successive numbers there is one");
+        Self { keys, step }
     }
 
-    fn next(&self, uniform: f64, keys: u64) -> u64 {
-        let scaled = uniform * self.zeta;
-        if scaled < 1.0 {
-            return 0;
-        }
-        if scaled < 1.0 + 0.5_f64.powf(self.theta) {
-            return 1;
-        }
-        let rank = keys as f64 * (self.eta * uniform - self.eta + 1.0).powf(self.alpha);
-        (rank as u64).min(keys - 1)
+    fn place(&self, rank: u64) -> u64 {
+        let product = u128::from(rank) * u128::from(self.step) % u128::from(self.keys);
+        u64::try_from(product).expect("it is below the number of keys")
     }
+}
+
+fn divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { divisor(b, a % b) }
 }

@@ -1,252 +1,284 @@
-//! Load over HTTP: so many connections, each with one call at a time, as fast as they are answered or at a rate.
+//! Load, over HTTP or straight to the log: a closed loop, as fast as calls are answered, or an open one, at a rate.
 //!
-//! At a rate, a latency counts from the moment at which the call was to start, so that a server that stalls cannot
-//! hide it. Invariant: nothing is reported when less than 99 % of the offered calls were made.
+//! In an open loop a latency counts from the moment at which the call was to start, so that a server that stalls cannot
+//! hide it. Invariant: nothing is reported when less than 99 % of the offered calls were good and in time.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod alarm;
+mod bodies;
+mod connection;
+mod drive;
+mod echo;
+mod fill;
+mod lanes;
+mod native;
+mod plan;
+mod progress;
+mod report;
+mod schedule;
+mod slot;
+mod source;
+#[cfg(test)]
+mod tests;
+mod workload;
+
+mod http1;
+
+use std::{io::Write, process::Child, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
-use clap::{Args, ValueEnum};
-use hdrhistogram::Histogram;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::JoinSet};
+use clap::Args;
+use tokio::time::Instant;
 
-use crate::{
-    cpu::{self, Watch},
-    keys::{Distribution, Keys},
-    server::{Server, Target},
+pub(crate) use self::echo::Echo;
+use self::{
+    bodies::Format,
+    connection::{Encoder, Protocol},
+    lanes::{Job, Lanes},
+    plan::Shape,
+    progress::Progress,
+    report::{Cpu, Measured},
+    schedule::Arrival,
+    workload::Workload,
 };
+use crate::{
+    cpu::Family,
+    keys::{Distribution, THETA},
+    server::{self, Server, Target},
+};
+
+/// From preparing to the first call.
+const LEAD: Duration = Duration::from_millis(10);
+
+/// What stands under `--help`.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  # As fast as calls are answered, against a server of its own (cargo build --release -p millpond):
+  millpond-bench load --workload put,get,batch --format protobuf
+  # An open loop: 10,000 GETs a second, as of many independent clients; YCSB B with true Zipf(N, 0.99) keys.
+  millpond-bench load --workload get --rate 10000 --arrival poisson --seconds 30
+  millpond-bench load --workload b --distribution zipf --rate 8000
+  # HTTP/2, 4 connections of 64 calls each, and JSON for a program.
+  millpond-bench load --workload wait --protocol h2 --connections 4 --streams 64 --rate 2000 --json
+  # A deployment that runs already, with the CPU time of each of its processes.
+  millpond-bench load --address http://127.0.0.1:7420 --pid api=$API --pid writer=$WRITER \\
+      --pid kafka=$KAFKA --pid postgres=$POSTGRES --workload batch --batch 1000 --rate 60
+  # Records straight to the mutations topic.
+  millpond-bench load --workload native --kafka 127.0.0.1:9092 --pid kafka=$KAFKA --batch 1000
+  # The generator itself, against bare hyper.
+  millpond-bench load --echo --workload put,get
+
+Exit code 1: a load was void (less than 99 % of the offered calls were good and in time), or could not run.";
 
 /// What to load, and how.
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Load {
     #[command(flatten)]
     target: Target,
-    /// What each call does; several run one after the other.
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["put", "wait", "get", "batch"])]
-    calls: Vec<Call>,
-    /// Connections.
-    #[arg(long, default_value_t = 64)]
-    connections: usize,
+    /// Load a bare hyper server instead, which answers everything with nothing.
+    #[arg(long, conflicts_with = "address")]
+    echo: bool,
+    /// What to load; several run one after the other.
+    #[arg(long, visible_alias = "calls", value_enum, value_delimiter = ',', default_values = ["put", "wait", "get", "batch"])]
+    workload: Vec<Workload>,
+    /// HTTP/1.1, or HTTP/2 by prior knowledge.
+    #[arg(long, value_enum, default_value = "http1")]
+    protocol: Protocol,
+    /// Connections; for native records, batches under way.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    connections: u32,
+    /// Calls at once on each connection; only h2 has more than one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    streams: u32,
+    /// Threads that load.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    threads: u32,
     /// How long each runs, seconds.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Calls per second over all connections; without it, as fast as they are answered.
     #[arg(long)]
-    rate: Option<u32>,
+    rate: Option<f64>,
+    /// How calls at a rate lie in time.
+    #[arg(long, value_enum, default_value = "constant")]
+    arrival: Arrival,
     /// Different keys.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
-    /// How keys are drawn.
-    #[arg(long, value_enum, default_value = "uniform")]
-    distribution: Distribution,
+    /// How keys are drawn. Unless told: uniform; for YCSB its scrambled zipfian, and latest for D.
+    #[arg(long, value_enum)]
+    distribution: Option<Distribution>,
+    /// The skew of zipf and latest.
+    #[arg(long, default_value_t = THETA)]
+    theta: f64,
     /// Bytes of a value.
     #[arg(long, default_value_t = 256)]
     value_bytes: usize,
-    /// Operations in a batch.
-    #[arg(long, default_value_t = 1000)]
-    batch: usize,
-    /// Seed of keys.
+    /// Operations in a batch, and keys in a query.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    batch: u32,
+    /// How batches are written.
+    #[arg(long, value_enum, default_value = "ndjson")]
+    format: Format,
+    /// The reads and writes of YCSB's mixes come in batches: queries of many keys, and batches.
+    #[arg(long)]
+    batched: bool,
+    /// The writes of YCSB's mixes, and batches, wait until they are applied.
+    #[arg(long)]
+    applied: bool,
+    /// Do not put every key before what reads them.
+    #[arg(long)]
+    no_fill: bool,
+    /// Do not wait afterwards until all that was written is applied.
+    #[arg(long)]
+    no_settle: bool,
+    /// Brokers, for native records.
+    #[arg(long, value_name = "BROKERS")]
+    kafka: Option<String>,
+    /// What the topics' names start with.
+    #[arg(long, default_value = "millpond")]
+    prefix: String,
+    /// Seed of keys, values and arrivals.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// A line of JSON for each load.
+    #[arg(long)]
+    json: bool,
 }
 
-/// One kind of call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Call {
-    /// PUT, answered 202.
-    Put,
-    /// PUT with `Prefer: wait=10`, answered when it is applied.
-    Wait,
-    /// GET.
-    Get,
-    /// POST /batch of puts, answered 202.
-    Batch,
-}
-
-/// What one connection saw.
-struct Seen {
-    latency_us: Histogram<u64>,
-    offered: u64,
+/// What is loaded: a server, bare hyper, or the log alone.
+struct Loaded {
+    server: Option<Server>,
+    echo: Option<(Child, std::net::SocketAddr)>,
+    processes: Vec<Family>,
 }
 
 impl Load {
+    /// Runs every load; fails when one is void.
     pub(crate) async fn run(&self) -> Result<()> {
-        println!(
-            "{} connections, {} s each, {:?} over {} keys, {} B, {}, seed {}",
-            self.connections,
-            self.seconds,
-            self.distribution,
-            self.keys,
-            self.value_bytes,
-            self.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate} calls/s offered")),
-            self.seed
-        );
-        let server = self.target.open()?;
-        for call in &self.calls {
-            println!("{}", self.run_one(*call, &server).await?);
-        }
-        Ok(())
-    }
-
-    async fn run_one(&self, call: Call, server: &Server) -> Result<String> {
-        let watch = Watch::start(vec![server.pid, std::process::id()])?;
-        let of_server = Watch::start(vec![server.pid])?;
-        let mut connections = JoinSet::new();
-        let value: Arc<str> = "v".repeat(self.value_bytes).into();
-        for number in 0..self.connections {
-            let client = Client {
-                call,
-                sender: connect(server).await?,
-                keys: Keys::new(self.distribution, self.keys, self.seed + number as u64),
-                value: Arc::clone(&value),
-                batch: self.batch,
-            };
-            let pace = self.pace(number);
-            connections.spawn(client.run(pace));
-        }
-        let mut all = Seen { latency_us: Histogram::new(3)?, offered: 0 };
-        while let Some(seen) = connections.join_next().await {
-            let seen = seen.context("a connection panicked")??;
-            all.latency_us.add(&seen.latency_us)?;
-            all.offered += seen.offered;
-        }
-        let (took, server_took) = (watch.took()?, of_server.took()?);
-        let calls = all.latency_us.len();
-        ensure!(
-            calls * 100 >= all.offered * 99,
-            "only {calls} of {} offered calls were made: no report",
-            all.offered
-        );
-        let operations = if call == Call::Batch { calls * self.batch as u64 } else { calls };
-        let quantile = |q: f64| Duration::from_micros(all.latency_us.value_at_quantile(q));
-        Ok(format!(
-            "{} ({:.2} of the server)  p50 {:?} p99 {:?} max {:?}",
-            cpu::line(&format!("{call:?}").to_lowercase(), operations, took),
-            server_took.cpu.as_secs_f64() * 1e6 / float(operations),
-            quantile(0.5),
-            quantile(0.99),
-            Duration::from_micros(all.latency_us.max()),
-        ))
-    }
-
-    fn pace(&self, number: usize) -> Pace {
-        let began = Instant::now();
-        let until = began + Duration::from_secs(self.seconds);
-        let every = self
-            .rate
-            .map(|rate| Duration::from_secs(1) * u32::try_from(self.connections).unwrap_or(1) / rate);
-        let first = every.unwrap_or_default() * u32::try_from(number).unwrap_or(0)
-            / u32::try_from(self.connections).unwrap_or(1);
-        Pace { next: began + first, every, until }
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a count of operations is far below 2^52")]
-fn float(count: u64) -> f64 {
-    count as f64
-}
-
-/// When a connection's calls are to start.
-struct Pace {
-    next: Instant,
-    every: Option<Duration>,
-    until: Instant,
-}
-
-impl Pace {
-    /// Waits for the next call's moment; none when time is over.
-    async fn start(&mut self) -> Option<Instant> {
-        let now = Instant::now();
-        let Some(every) = self.every else { return (now < self.until).then_some(now) };
-        let intended = self.next;
-        if intended >= self.until {
-            return None;
-        }
-        self.next += every;
-        tokio::time::sleep_until(intended.into()).await;
-        Some(intended)
-    }
-}
-
-async fn connect(server: &Server) -> Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(server.address).await.context("connect")?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-struct Client {
-    call: Call,
-    sender: SendRequest<Full<Bytes>>,
-    keys: Keys,
-    value: Arc<str>,
-    batch: usize,
-}
-
-impl Client {
-    async fn run(mut self, mut pace: Pace) -> Result<Seen> {
-        let mut seen = Seen { latency_us: Histogram::new(3)?, offered: 0 };
-        while let Some(intended) = pace.start().await {
-            seen.offered += 1;
-            self.exchange().await?;
-            let us = u64::try_from(intended.elapsed().as_micros()).unwrap_or(u64::MAX);
-            seen.latency_us.record(us.max(1))?;
-        }
-        Ok(seen)
-    }
-
-    async fn exchange(&mut self) -> Result<()> {
-        let request = self.request()?;
-        self.sender.ready().await?;
-        let response = self.sender.send_request(request).await.context("call")?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        let expected = match self.call {
-            Call::Put | Call::Batch => status == StatusCode::ACCEPTED,
-            Call::Wait => status == StatusCode::OK,
-            Call::Get => status == StatusCode::OK || status == StatusCode::NOT_FOUND,
-        };
-        if !expected {
-            bail!("{:?} answered {status}: {}", self.call, String::from_utf8_lossy(&body));
-        }
-        Ok(())
-    }
-
-    fn request(&mut self) -> Result<Request<Full<Bytes>>> {
-        let request = Request::builder().header("host", "bench");
-        let key = format!("key-{:09}", self.keys.next());
-        let path = format!("/kv/{key}");
-        let value = || Full::new(Bytes::copy_from_slice(self.value.as_bytes()));
-        Ok(match self.call {
-            Call::Put => request.method(Method::PUT).uri(path).body(value())?,
-            Call::Wait => request.method(Method::PUT).uri(path).header("prefer", "wait=10").body(value())?,
-            Call::Get => request.uri(path).body(Full::default())?,
-            Call::Batch => {
-                let request = request.method(Method::POST).uri("/batch");
-                let body = self.lines().into();
-                request.header("content-type", "application/x-ndjson").body(Full::new(body))?
+        self.check()?;
+        let loaded = self.open()?;
+        let (mut void, mut filled) = (0, false);
+        for workload in &self.workload {
+            let job = self.job(*workload, &loaded).await?;
+            if workload.reads() && !self.no_fill && !self.echo && !filled {
+                fill::fill(&job).await.context("put every key")?;
+                filled = true;
             }
+            let measured = self.measure(job, &loaded).await.with_context(|| workload.name())?;
+            void += u32::from(measured.void().is_some());
+            self.print(&measured)?;
+        }
+        ensure!(void == 0, "{void} of {} loads are void", self.workload.len());
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        let native = self.workload.contains(&Workload::Native);
+        ensure!(!native || self.kafka.is_some(), "native records need --kafka BROKERS");
+        let many = self.protocol == Protocol::Http1 && self.streams > 1;
+        ensure!(!many, "HTTP/1.1 has one call at a time on a connection: --protocol h2 has --streams");
+        ensure!(self.rate.is_none_or(|rate| rate > 0.0), "a rate is above 0");
+        ensure!(self.theta > 0.0, "theta is above 0");
+        ensure!(self.batch <= 1_000 || !self.queries(), "a query has at most 1,000 keys");
+        Ok(())
+    }
+
+    fn queries(&self) -> bool {
+        self.workload.iter().any(|one| *one == Workload::Query || (self.batched && one.reads()))
+    }
+
+    fn open(&self) -> Result<Loaded> {
+        let client = Family { name: "client".to_owned(), pid: std::process::id() };
+        if self.echo {
+            let mut command = std::process::Command::new(std::env::current_exe()?);
+            let (child, address) = server::listening(command.arg("echo")).context("start bare hyper")?;
+            let processes = vec![Family { name: "echo".to_owned(), pid: child.id() }, client];
+            return Ok(Loaded { server: None, echo: Some((child, address)), processes });
+        }
+        // With records alone there is no server to start.
+        let only_native = self.workload.iter().all(|one| *one == Workload::Native);
+        let server = (!only_native || !self.target.is_fresh()).then(|| self.target.open()).transpose()?;
+        let mut processes = server
+            .as_ref()
+            .map_or_else(|| self.target.processes().to_vec(), |server| server.processes.clone());
+        processes.push(client);
+        Ok(Loaded { server, echo: None, processes })
+    }
+
+    async fn job(&self, workload: Workload, loaded: &Loaded) -> Result<Job> {
+        let native = workload == Workload::Native;
+        let log = match self.kafka.as_deref().filter(|_| native) {
+            Some(brokers) => Some(native::open(brokers, &self.prefix).await?),
+            None => None,
+        };
+        let address = match (&loaded.server, &loaded.echo) {
+            (Some(server), _) => server.address,
+            (None, Some((_, address))) => *address,
+            (None, None) if native => std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+            (None, None) => bail!("there is no server to load"),
+        };
+        Ok(Job {
+            shape: self.shape(workload),
+            encoder: Encoder { protocol: self.protocol, host: address.to_string() },
+            address,
+            connections: usize::try_from(self.connections)?,
+            streams: usize::try_from(self.streams)?,
+            threads: usize::try_from(self.threads.min(self.connections))?,
+            rate: self.rate,
+            arrival: self.arrival,
+            length: Duration::from_secs(self.seconds),
+            log,
         })
     }
 
-    fn lines(&mut self) -> String {
-        use std::fmt::Write;
-        let mut text = String::with_capacity(self.batch * (self.value.len() + 64));
-        for _ in 0..self.batch {
-            let key = self.keys.next();
-            let value = &self.value;
-            writeln!(text, "{{\"op\":\"put\",\"key\":\"key-{key:09}\",\"value\":\"{value}\"}}")
-                .expect("a string takes all");
+    fn shape(&self, workload: Workload) -> Shape {
+        let usual = match workload {
+            Workload::D => Distribution::Latest,
+            workload if workload.is_ycsb() => Distribution::YcsbZipfian,
+            _ => Distribution::Uniform,
+        };
+        Shape {
+            workload,
+            distribution: self.distribution.unwrap_or(usual),
+            theta: self.theta,
+            keys: self.keys,
+            value_bytes: self.value_bytes,
+            batch: usize::try_from(self.batch).expect("a batch fits memory"),
+            format: self.format,
+            batched: self.batched && workload.is_ycsb(),
+            applied: self.applied,
+            seed: self.seed,
         }
-        text
+    }
+
+    async fn measure(&self, job: Job, loaded: &Loaded) -> Result<Measured> {
+        let lanes = tokio::task::block_in_place(|| Lanes::prepare(&job))?;
+        let encoded = lanes.encoded;
+        let name = job.shape.workload.name();
+        let progress = Progress::show(name, job.length, Arc::clone(&lanes.made));
+        let before = Cpu::now(&loaded.processes)?;
+        let began = Instant::now() + LEAD;
+        let seen = tokio::task::block_in_place(|| lanes.run(began))?;
+        let (wall, cpu) = (began.elapsed(), before.since()?);
+        drop(progress);
+        let writes = job.shape.workload.writes() && loaded.server.is_some() && !self.no_settle;
+        let settled = if writes { Some((fill::settle(&job).await?, before.since()?)) } else { None };
+        Ok(Measured { job, seen, encoded, wall, cpu, settled })
+    }
+
+    fn print(&self, measured: &Measured) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.json { writeln!(out, "{}", measured.json()) } else { writeln!(out, "{}", measured.text()) }
+            .context("print")
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        if let Some((child, _)) = &mut self.echo {
+            server::end(child);
+        }
     }
 }

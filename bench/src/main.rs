@@ -4,6 +4,7 @@
 
 mod cpu;
 mod keys;
+mod latency;
 mod load;
 mod server;
 mod stages;
@@ -26,8 +27,11 @@ struct Arguments {
 enum Command {
     /// Append, decode and fold, and apply to SQLite, each by itself, in this process.
     Stages(stages::Stages),
-    /// Calls per second over HTTP, latency, and CPU time of server and client together.
-    Load(load::Load),
+    /// Load in a closed or an open loop, over HTTP or straight to the log: rate, latency, CPU time of every process.
+    Load(Box<load::Load>),
+    /// The bare server that `load --echo` starts.
+    #[command(hide = true)]
+    Echo(load::Echo),
 }
 
 #[tokio::main]
@@ -35,5 +39,6 @@ async fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Stages(stages) => stages.run().await,
         Command::Load(load) => load.run().await,
+        Command::Echo(echo) => echo.run().await,
     }
 }

@@ -1,8 +1,10 @@
 //! A server to load: the released binary on free ports and a temporary folder, or one that runs already.
+//!
+//! Invariant: a server that was started here is gone when its [`Server`] is.
 
 use std::{
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -11,18 +13,20 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tempfile::TempDir;
 
+use crate::cpu::Family;
+
 /// Which server.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Target {
     /// The binary to start on free ports, with data in a temporary folder.
     #[arg(long, default_value = "target/release/millpond")]
     binary: PathBuf,
-    /// A server that runs already, instead.
-    #[arg(long, requires = "pid", value_name = "ADDRESS")]
-    server: Option<SocketAddr>,
-    /// Its process, whose CPU time is counted.
-    #[arg(long)]
-    pid: Option<u32>,
+    /// A server that runs already, instead: `http://127.0.0.1:7420`, or host and port alone.
+    #[arg(long, value_name = "URL")]
+    address: Option<String>,
+    /// A process whose CPU time is counted, with its descendants; repeat it for every role, broker and database.
+    #[arg(long, value_name = "NAME=PID")]
+    pid: Vec<Family>,
 }
 
 /// A server that answers.
@@ -30,38 +34,81 @@ pub(crate) struct Server {
     /// Where.
     pub(crate) address: SocketAddr,
     /// Whose CPU time counts.
-    pub(crate) pid: u32,
+    pub(crate) processes: Vec<Family>,
     started: Option<(Child, TempDir)>,
 }
 
 impl Target {
     /// Starts the server, or takes the one that runs.
     pub(crate) fn open(&self) -> Result<Server> {
-        if let (Some(address), Some(pid)) = (self.server, self.pid) {
-            return Ok(Server { address, pid, started: None });
-        }
+        self.open_with(&[])
+    }
+
+    /// The same; a server that is started gets these variables.
+    pub(crate) fn open_with(&self, variables: &[(&str, String)]) -> Result<Server> {
+        let Some(address) = &self.address else { return self.start(variables) };
+        let address = resolve(address)?;
+        Ok(Server { address, processes: self.pid.clone(), started: None })
+    }
+
+    /// Whether it is one of our own, and empty.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.address.is_none()
+    }
+
+    /// The processes that were named.
+    pub(crate) fn processes(&self) -> &[Family] {
+        &self.pid
+    }
+
+    fn start(&self, variables: &[(&str, String)]) -> Result<Server> {
         let folder = TempDir::new().context("make a folder")?;
-        let mut child = Command::new(&self.binary)
+        let mut command = Command::new(&self.binary);
+        command
             .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder.path().join("data"))
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::piped())
-            .spawn()
+            .env("RUST_LOG", "warn");
+        let (child, address) = listening(command.envs(variables.iter().cloned()))
             .with_context(|| format!("start {}; cargo build --release makes it", self.binary.display()))?;
-        let output = child.stdout.take().context("its output is piped")?;
-        let line = BufReader::new(output).lines().next().context("the server says nothing")??;
-        let (_, rest) = line.split_once("http://").context("it says where it listens")?;
-        let address =
-            rest.split_whitespace().next().unwrap_or_default().parse().context("read its address")?;
-        Ok(Server { address, pid: child.id(), started: Some((child, folder)) })
+        let mut processes = vec![Family { name: "server".to_owned(), pid: child.id() }];
+        processes.extend_from_slice(&self.pid);
+        Ok(Server { address, processes, started: Some((child, folder)) })
     }
+}
+
+/// Starts a process that says `http://ADDRESS` on its first line.
+pub(crate) fn listening(command: &mut Command) -> Result<(Child, SocketAddr)> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let said = said(&mut child);
+    if said.is_err() {
+        end(&mut child);
+    }
+    said.map(|address| (child, address))
+}
+
+fn said(child: &mut Child) -> Result<SocketAddr> {
+    let output = child.stdout.take().context("its output is piped")?;
+    let line = BufReader::new(output).lines().next().context("the server says nothing")??;
+    let (_, rest) = line.split_once("http://").context("it says where it listens")?;
+    rest.split_whitespace().next().unwrap_or_default().parse().context("read its address")
+}
+
+/// Ends a process that was started here.
+pub(crate) fn end(child: &mut Child) {
+    let _gone = child.kill();
+    let _reaped = child.wait();
+}
+
+fn resolve(url: &str) -> Result<SocketAddr> {
+    let rest = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+    let found = rest.to_socket_addrs().with_context(|| format!("{url} is no http://HOST:PORT"))?.next();
+    found.with_context(|| format!("{url} has no address"))
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some((child, _)) = &mut self.started {
-            let _gone = child.kill();
-            let _reaped = child.wait();
+            end(child);
         }
     }
 }

@@ -1,0 +1,65 @@
+//! The bare server that others are compared with: hyper alone, which answers every call with nothing.
+//!
+//! Invariant: it does no more than read a request whole and answer it.
+
+use std::{convert::Infallible, io::Write, sync::Arc};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, StatusCode, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use tokio::net::TcpListener;
+
+/// How to answer.
+#[derive(Args)]
+pub(crate) struct Echo {
+    /// Status of every answer.
+    #[arg(long, default_value_t = 202)]
+    status: u16,
+    /// Hold every PUT for ever.
+    #[arg(long)]
+    hold: bool,
+}
+
+impl Echo {
+    /// Serves until the process ends.
+    pub(crate) async fn run(&self) -> Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("listen")?;
+        writeln!(std::io::stdout(), "echo on http://{}", listener.local_addr()?)?;
+        let status = StatusCode::from_u16(self.status).context("read the status")?;
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http2().max_concurrent_streams(1_000);
+        let (builder, hold) = (Arc::new(builder), self.hold);
+        loop {
+            let (stream, _from) = listener.accept().await.context("accept")?;
+            stream.set_nodelay(true)?;
+            let builder = Arc::clone(&builder);
+            tokio::spawn(async move {
+                let service = service_fn(move |request| answer(request, status, hold));
+                // A client that goes away is no news.
+                let _gone = builder.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    status: StatusCode,
+    hold: bool,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let is_put = request.method() == http::Method::PUT;
+    let mut body = request.into_body();
+    while let Some(Ok(_frame)) = body.frame().await {}
+    if hold && is_put {
+        std::future::pending::<()>().await;
+    }
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    Ok(response)
+}
