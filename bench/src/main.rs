@@ -6,6 +6,7 @@ mod cpu;
 mod keys;
 mod latency;
 mod load;
+mod rows;
 mod server;
 mod stages;
 
@@ -32,6 +33,8 @@ enum Command {
     /// The bare server that `load --echo` starts.
     #[command(hide = true)]
     Echo(load::Echo),
+    /// Rows of the performance table: each stage against its baseline, in the same run.
+    Row(rows::Rows),
 }
 
 #[tokio::main]
@@ -40,5 +43,6 @@ async fn main() -> Result<()> {
         Command::Stages(stages) => stages.run().await,
         Command::Load(load) => load.run().await,
         Command::Echo(echo) => echo.run().await,
+        Command::Row(rows) => rows.run().await,
     }
 }
