@@ -14,6 +14,7 @@ mod end_to_end;
 mod engines;
 mod flushes;
 mod head;
+mod held;
 mod kafka;
 mod line;
 mod local_log;
@@ -154,9 +155,6 @@ async fn one(name: Name, plan: &Plan, before: &[Line]) -> Result<Vec<Line>> {
         Name::Debezium => end_to_end::debezium(plan).await,
         Name::AcceptSingle => accept::single(plan).await,
         Name::Scaling => end_to_end::scaling(plan).await,
-        Name::Held => {
-            let why = "no program holds calls yet";
-            Ok(vec![Line::missing("calls held: 1,000,000 parked, bytes each", 1.0, why)])
-        }
+        Name::Held => held::run(plan),
     }
 }
