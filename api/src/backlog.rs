@@ -6,6 +6,7 @@
 //! Invariant: no read and no record of Millpond's own is ever held up by it.
 
 use std::{
+    collections::HashMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,6 +15,7 @@ use std::{
 };
 
 use millpond_log::{Error, Extent, Log, Space};
+use millpond_schemas::{Offset, PartitionId};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -54,8 +56,8 @@ pub(crate) struct Backlog {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Seen {
-    extent: Extent,
+pub(crate) struct Seen {
+    pub(crate) extent: Extent,
     space: Option<Space>,
 }
 
@@ -145,12 +147,36 @@ impl State {
         self.backlog.is_full().then(|| self.backlog.seen().why_full(limits).unwrap_or_default())
     }
 
-    /// What lies above the watermarks that are known here.
-    async fn look_at_backlog(&self) -> Result<Seen, Error> {
-        let from: Vec<_> =
-            self.partitions.ids().map(|partition| self.partitions.of(partition).committed().next()).collect();
+    /// What lies above the watermarks that are known here. Of a partition whose shard has not answered since this api
+    /// started, what has come since the first look: how much of the rest is applied nobody here can tell.
+    pub(crate) async fn look_at_backlog(&self, first_ends: &mut FirstEnds) -> Result<Seen, Error> {
+        let mut from = Vec::with_capacity(self.partitions.count() as usize);
+        for partition in self.partitions.ids() {
+            let known = self.partitions.of(partition).known();
+            from.push(match known {
+                Some(committed) => committed.next(),
+                None => first_ends.of(&self.log, partition).await,
+            });
+        }
         let extent = self.log.extent(&from).await?;
         Ok(Seen { extent, space: self.log.space().await? })
+    }
+}
+
+/// Where partitions ended when they were looked at first.
+#[derive(Debug, Default)]
+pub(crate) struct FirstEnds(HashMap<PartitionId, Offset>);
+
+impl FirstEnds {
+    /// [`Offset::MAX`]: its brokers have not answered yet.
+    async fn of(&mut self, log: &Log, partition: PartitionId) -> Offset {
+        if let Some(end) = self.0.get(&partition) {
+            return *end;
+        }
+        match log.bounds(partition).await {
+            Ok(bounds) => *self.0.entry(partition).or_insert(bounds.end),
+            Err(_) => Offset::MAX,
+        }
     }
 }
 
@@ -161,13 +187,14 @@ pub(crate) async fn watch(app: App, stop: CancellationToken) {
     }
     let limits = Limits::from(&app.config);
     let mut pause = Duration::ZERO;
+    let mut first_ends = FirstEnds::default();
     loop {
         let look = async {
             // Looks that are wanted have a pause between them, too.
             sleep(pause.min(LOOK_NEAR)).await;
             let _asked = timeout(pause.saturating_sub(LOOK_NEAR), app.backlog.wanted.notified()).await;
             let sent = app.backlog.sent.load(Ordering::Relaxed);
-            app.look_at_backlog().await.map(|seen| (seen, sent))
+            app.look_at_backlog(&mut first_ends).await.map(|seen| (seen, sent))
         };
         let looked = tokio::select! {
             () = stop.cancelled() => return,

@@ -42,6 +42,8 @@ impl Woken {
 pub(crate) struct Partition {
     /// Highest offset known to be committed on the primary.
     committed: Offset,
+    /// Whether that was heard or read at all since this api started.
+    is_known: bool,
     /// Time of the record at `committed`.
     committed_time: UnixMillis,
     /// Highest offset that every replica is known to have; [`Offset::MAX`] where there are none.
@@ -64,6 +66,7 @@ impl Partition {
     pub(crate) fn new(kept_bytes_max: usize) -> Self {
         Self {
             committed: Offset::NONE,
+            is_known: false,
             committed_time: UnixMillis::EPOCH,
             everywhere: Offset::MAX,
             end: Offset(0),
@@ -135,6 +138,7 @@ impl Partition {
     }
 
     fn commit(&mut self, to: Offset, time: UnixMillis, woken: &mut Woken) {
+        self.is_known = true;
         if to > self.committed {
             self.committed = to;
             self.committed_time = time;
@@ -195,6 +199,11 @@ impl Partition {
     /// Highest offset known to be committed.
     pub(crate) fn committed(&self) -> Offset {
         self.committed
+    }
+
+    /// As [`Partition::committed`]; none: nothing was heard or read yet, which says nothing about what is applied.
+    pub(crate) fn known(&self) -> Option<Offset> {
+        self.is_known.then_some(self.committed)
     }
 
     /// Time of the record at `committed`.

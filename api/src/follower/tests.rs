@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use tokio::{sync::watch, time::timeout};
 
 use super::*;
-use crate::{Api, Config, Parts, partitions::Awaited};
+use crate::{Api, Config, Parts, backlog::FirstEnds, partitions::Awaited};
 
 const P0: PartitionId = PartitionId(0);
 const LOG_ID: LogId = LogId([7; 16]);
@@ -22,11 +22,19 @@ struct Followed {
 }
 
 async fn followed() -> Followed {
+    started(true).await
+}
+
+/// With a shard that answers, or does not.
+async fn started(answers: bool) -> Followed {
     let dir = tempfile::tempdir().unwrap();
     let lock = local::DirLock::acquire(dir.path()).unwrap();
     let log = Log::Local(local::Log::open(&lock, "log", local::Options::new(1)).await.unwrap());
     let shard = Shard::open(&SqliteConfig::new(dir.path().join("s0.sqlite"))).await.unwrap();
     shard.create_copy(Watermark::empty(P0, Generation::FIRST, LOG_ID)).await.unwrap();
+    if !answers {
+        shard.close().await;
+    }
     let outcomes = Outcomes::memory();
     let named = |name: &str| millpond_schemas::Shard {
         name: name.into(),
@@ -187,5 +195,25 @@ async fn outcomes_that_were_missed_make_every_shard_be_read_before_it_is_ready_a
     followed.until(|app| app.refreshes.of(Read::Done) == [0]).await;
     assert_eq!(app.partitions.of(P0).committed(), Offset(0));
     assert_eq!(timeout(PATIENCE, waiter.told()).await.expect("it is told"), Some(Outcome::Applied(None)));
+    followed.api.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_silent_shard_may_have_applied_long_ago_is_no_backlog() {
+    let followed = started(false).await;
+    let app = &followed.api.app;
+    followed.until(|app| app.refreshes.of(Read::Unreachable) == [0]).await;
+    let append = async |records| {
+        let record = || millpond_log::Append { partition: P0, raw: millpond_schemas::Raw::default() };
+        app.log.append((0..records).map(|_| record()).collect()).await.unwrap();
+    };
+    append(3).await;
+    let mut ends = FirstEnds::default();
+    let records = async |ends: &mut FirstEnds| app.look_at_backlog(ends).await.unwrap().extent.records;
+    assert_eq!(records(&mut ends).await, 0);
+    append(2).await;
+    assert_eq!(records(&mut ends).await, 2, "what has come since waits");
+    app.partitions.read_watermark(P0, Offset::NONE, UnixMillis(1));
+    assert_eq!(records(&mut ends).await, 5, "it has answered: nothing is applied");
     followed.api.stop().await;
 }
