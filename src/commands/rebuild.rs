@@ -242,7 +242,8 @@ impl Run<'_> {
     async fn serve(&self, place: &Place) -> Result<Served> {
         self.unchanged().await?;
         let address = self.plan.target.to_string();
-        rebuild::serve(&self.source.control, place, &address, &self.audit()).await
+        let read = &self.source.topology;
+        rebuild::serve(&self.source.control, (place, &address), read, &self.audit()).await
     }
 
     /// What operators have skipped meanwhile is not skipped in what was rebuilt.

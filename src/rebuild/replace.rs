@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use millpond_schemas::UnixMillis;
 
 /// What SQLite keeps beside a file.
@@ -31,6 +31,13 @@ pub fn beside(path: &Path) -> PathBuf {
 
 /// Puts `new`, which nobody has open, in the place of `path`. `now` names the old one.
 pub fn replace(new: &Path, path: &Path, now: UnixMillis) -> Result<Replaced> {
+    // Thrown away below, so there must be nothing in it: SQLite empties it when the last who has the file open closes it.
+    let wal = fs::metadata(named(new, WAL)).map_or(0, |wal| wal.len());
+    ensure!(
+        wal == 0,
+        "{} was not closed whole: its disk is full, or another process has it open",
+        new.display()
+    );
     sync(new).with_context(|| format!("sync {}", new.display()))?;
     let there = path.try_exists().with_context(|| format!("look for {}", path.display()))?;
     let before = named(path, &format!(".before-{}", now.0));
@@ -108,6 +115,21 @@ mod tests {
         assert_eq!((read(&path), read(&before)), ("new".into(), "old".into()));
         assert_eq!(read(&named(&before, WAL)), "old log");
         assert!(!named(&path, WAL).exists() && !new.exists());
+    }
+
+    #[test]
+    fn a_new_file_whose_log_holds_something_takes_no_place() {
+        let dir = TempDir::new().unwrap();
+        let (new, path) = (dir.path().join("s.rebuild"), dir.path().join("s"));
+        write(&new, "half of it");
+        write(&named(&new, WAL), "the rest");
+        write(&path, "old");
+        let refused = replace(&new, &path, NOW).unwrap_err().to_string();
+        assert!(refused.contains("was not closed whole"), "{refused}");
+        assert_eq!((read(&path), read(&named(&new, WAL))), ("old".into(), "the rest".into()));
+        write(&named(&new, WAL), "");
+        replace(&new, &path, NOW).unwrap();
+        assert_eq!(read(&path), "half of it");
     }
 
     #[test]

@@ -60,14 +60,20 @@ pub fn shard_name(topology: &Topology, name: &str) -> Result<usize> {
     })
 }
 
-/// Writes the topology in which `address` serves.
+/// Writes the topology in which `address` serves. `read`: the one that it was rebuilt by.
 ///
 /// # Errors
-/// The topology allows no such change; the control topic does not answer.
-pub async fn serve(control: &Log, place: &Place, address: &str, audit: &Audit) -> Result<Served> {
+/// The topology allows no such change, or says meanwhile what was rebuilt does not; the control topic does not answer.
+pub async fn serve(
+    control: &Log,
+    (place, address): (&Place, &str),
+    read: &Topology,
+    audit: &Audit,
+) -> Result<Served> {
     let mut topologies = Topologies::open(control.clone()).await.context("read the control topic")?;
     let mut dropped = Vec::new();
     let made = topologies.amend(audit, |current| {
+        still_holds(current, read, place)?;
         let (next, replicas) = changed(current, place, address)?;
         dropped = replicas;
         Ok::<_, Unfit>((next != *current).then_some(next))
@@ -80,6 +86,24 @@ pub async fn serve(control: &Log, place: &Place, address: &str, audit: &Audit) -
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Unfit(String);
+
+/// What was rebuilt by one topology may be put into another one: it skips the same records and, of a whole shard, holds the
+/// same partitions. Judged of the very document that is replaced, so that no change slips in between.
+fn still_holds(current: &Topology, read: &Topology, place: &Place) -> Result<(), Unfit> {
+    let skips = |of: &Topology| (of.log_id, of.generation, of.skips.clone(), of.skip_times.clone());
+    if skips(current) != skips(read) {
+        return Err(Unfit("an operator has skipped records meanwhile: run it again".to_owned()));
+    }
+    if let Place::Shard(name) = place {
+        let held = |of: &Topology| {
+            shard_name(of, name).map(|index| of.partitions_of(index).collect::<Vec<_>>()).ok()
+        };
+        if held(current) != held(read) {
+            return Err(Unfit(format!("{name} has other partitions than when it was begun: run it again")));
+        }
+    }
+    Ok(())
+}
 
 /// The document in which `address` serves, and the replicas that it leaves out.
 fn changed(current: &Topology, place: &Place, address: &str) -> Result<(Topology, Vec<String>), Unfit> {
@@ -161,7 +185,7 @@ pub async fn caught_up(
 
 #[cfg(test)]
 mod tests {
-    use millpond_schemas::{Generation, LogId, Shard as Entry};
+    use millpond_schemas::{Generation, LogId, Position, Shard as Entry};
 
     use super::*;
 
@@ -200,5 +224,23 @@ mod tests {
         let (next, _) = changed(&topology(), &place, "postgres://m@old/b").unwrap();
         assert_eq!((next.placement, next.shards), (vec![0, 1, 1], topology().shards));
         assert!(changed(&topology(), &place, "postgres://m@new/b").is_err());
+    }
+
+    #[test]
+    fn what_has_changed_meanwhile_is_no_place_for_what_was_rebuilt_before() {
+        let (read, mut current) = (topology(), topology());
+        let (shard, partition) = (Place::Shard("a".to_owned()), Place::Partitions(vec![PartitionId(2)]));
+        current.epoch += 1;
+        current.shards[0].primary = "postgres://m@other/a".into();
+        still_holds(&current, &read, &shard).unwrap();
+        current.placement = vec![0, 0, 0];
+        assert!(still_holds(&current, &read, &shard).is_err(), "partition 1 was not rebuilt");
+        still_holds(&current, &read, &partition).unwrap();
+        current.skips.push(Position {
+            generation: Generation::FIRST,
+            partition: PartitionId(2),
+            offset: Offset(7),
+        });
+        assert!(still_holds(&current, &read, &partition).is_err(), "it was applied in what was rebuilt");
     }
 }
