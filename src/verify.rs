@@ -224,6 +224,7 @@ fn places(topology: &Topology, request: &Request) -> Result<Vec<Place>> {
             }
         }
     }
+    ensure!(!places.is_empty(), "nothing is asked for: {} has no partition", request.shards.join(", "));
     Ok(places)
 }
 
@@ -239,4 +240,39 @@ fn nodes(shard: &Entry, nodes: &Nodes) -> Result<Vec<String>> {
             })?]
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use millpond_schemas::{Generation, LogId};
+
+    use super::*;
+
+    fn request(shards: &[&str]) -> Request {
+        Request {
+            partitions: Vec::new(),
+            shards: shards.iter().map(ToString::to_string).collect(),
+            nodes: Nodes::Primaries,
+            scratch: PathBuf::new(),
+            jobs: 1,
+            differences_max: 1,
+        }
+    }
+
+    #[test]
+    fn nothing_to_look_at_is_no_certificate() {
+        let entry = |name: &str| Entry { name: name.into(), primary: name.into(), replicas: Vec::new() };
+        let topology = Topology {
+            epoch: 1,
+            generation: Generation::FIRST,
+            log_id: LogId([1; 16]),
+            shards: vec![entry("a"), entry("b")],
+            placement: vec![0, 0],
+            skips: vec![],
+            skip_times: vec![],
+        };
+        assert_eq!(places(&topology, &request(&["a"])).unwrap().len(), 2);
+        let told = places(&topology, &request(&["b"])).unwrap_err().to_string();
+        assert!(told.contains("b has no partition"), "{told}");
+    }
 }
