@@ -10,7 +10,9 @@ use millpond_log::{
     Clock, Error as LogError, Follower, Log, Topologies, genesis,
     kafka::{Cluster, Config, Report, Topics},
 };
-use millpond_schemas::{Generation, Keyring, LogId, Shard as Entry, Topology};
+use millpond_schemas::{
+    Generation, Keyring, LogId, Offset, PartitionId, Shard as Entry, Topology, Watermark,
+};
 use millpond_shard::{Kind, PostgresConfig, Router, Shard};
 use tokio::{sync::watch, time::Instant};
 
@@ -160,6 +162,45 @@ pub async fn is_primary(settings: &Settings, address: &str) -> Result<()> {
     Ok(())
 }
 
+/// Why the partitions of a shard could not go on from the database at an address: what each needs next is not on the log
+/// any more. None: all could.
+///
+/// # Errors
+/// The database or the log cannot be asked.
+pub async fn out_of_reach(
+    settings: &Settings,
+    (topology, shard): (&Topology, usize),
+    address: &str,
+) -> Result<Option<String>> {
+    let options = Options::of(settings, "topology")?;
+    let node = Shard::open_postgres(&options.config(address, Kind::Primary))?;
+    let partitions: Vec<PartitionId> = topology.partitions_of(shard).collect();
+    let marks = node.read_watermarks(partitions.clone()).await;
+    node.close().await;
+    let marks = marks.with_context(|| format!("ask {address} where its copies stand"))?;
+    let log = cluster(settings)?.mutations(topology.generation).await.context("open the mutations log")?;
+    let mut lacking = Vec::new();
+    for partition in partitions {
+        let start = log.bounds(partition).await.context("read where the log starts")?.start;
+        let mark = marks.iter().find(|mark| mark.partition == partition);
+        lacking.extend(lacks(partition, mark, start));
+    }
+    log.close().await;
+    Ok((!lacking.is_empty()).then(|| lacking.join("; ")))
+}
+
+/// What a copy that stands here lacks of a log that starts there.
+fn lacks(partition: PartitionId, mark: Option<&Watermark>, start: Offset) -> Option<String> {
+    let wanted = mark.map_or(Offset::NONE, |mark| mark.applied).next();
+    let gap = || {
+        let last = start.previous();
+        format!(
+            "partition {partition} needs the log from offset {wanted} on, and {wanted} to {last} are trimmed"
+        )
+    };
+    (start > wanted).then(gap)
+}
+
 fn cluster(settings: &Settings) -> Result<Cluster> {
     let kafka = &settings.kafka;
     ensure!(
@@ -258,5 +299,25 @@ async fn patiently<T>(mut what: impl AsyncFnMut() -> Result<T, LogError>) -> Res
             }
             ended => return ended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_lacks_what_was_trimmed_behind_it_and_nothing_else() {
+        const P: PartitionId = PartitionId(3);
+        let at = |applied| Watermark {
+            applied: Offset(applied),
+            ..Watermark::empty(P, Generation::FIRST, LogId([1; 16]))
+        };
+        assert_eq!(lacks(P, Some(&at(9)), Offset(9)), None);
+        assert_eq!(lacks(P, Some(&at(9)), Offset(10)), None, "it goes on with the first record");
+        let told = lacks(P, Some(&at(9)), Offset(12)).unwrap();
+        assert!(told.contains("10 to 11 are trimmed"), "{told}");
+        assert_eq!(lacks(P, None, Offset(0)), None, "it is made from the first record");
+        assert!(lacks(P, None, Offset(1)).is_some());
     }
 }

@@ -1,8 +1,10 @@
 //! `millpond topology`: what the control topic says, and changes of it.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use millpond::deployment;
+use millpond::{deployment, settings::Settings};
 use millpond_api::show_time;
 use millpond_log::{AmendError, Clock, Topologies};
 use millpond_schemas::{Audit, Topology};
@@ -10,7 +12,7 @@ use millpond_schemas::{Audit, Topology};
 use crate::{
     cli::SettingsArgs,
     confirm::who,
-    exit::{Exit, Misuse},
+    exit::{Exit, Misuse, Refused},
     output,
 };
 
@@ -59,6 +61,9 @@ enum What {
         /// Why, for those who ask later: it stays on the control topic
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
+        /// Even where it lacks records that the log no longer has: its partitions halt then, log-gap
+        #[arg(long)]
+        force: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -77,25 +82,49 @@ pub(crate) async fn run(args: TopologyArgs, before: SettingsArgs) -> Result<Exit
         What::History { json, settings } => {
             history(&deployment::topologies(&settings.over(before).load()?.settings).await?, json)?;
         }
-        What::SetPrimary { shard, address, reason, json, settings } => {
+        What::SetPrimary { shard, address, reason, force, json, settings } => {
             let settings = settings.over(before).load()?.settings;
-            deployment::is_primary(&settings, &address).await.context("check the new primary")?;
-            let mut topologies = deployment::topologies(&settings).await?;
-            let before = topologies.current().map(|current| current.epoch);
-            let what = format!("topology set-primary {shard} {address}");
-            let audit = Audit { who: who(), at: Clock::System.now(), what, why: reason };
-            let next = topologies.amend(&audit, |current| with_primary(current, &shard, &address)).await;
-            let next = next.map_err(|error| match error {
-                AmendError::Refused(misuse) => misuse.into(),
-                error => anyhow::Error::new(error).context("write the topology"),
-            })?;
-            if Some(next.epoch) == before {
-                output::note("that is its primary already");
-            }
+            let next = set_primary(&settings, (&shard, &address), reason, force).await?;
             tell(&next, json)?;
         }
     }
     Ok(Exit::Done)
+}
+
+async fn set_primary(
+    settings: &Settings,
+    (shard, address): (&str, &str),
+    why: String,
+    force: bool,
+) -> Result<Arc<Topology>> {
+    deployment::is_primary(settings, address).await.context("check the new primary")?;
+    let mut topologies = deployment::topologies(settings).await?;
+    let before = topologies.current().cloned();
+    let place = before.as_deref().and_then(|current| Some((current, index(current, shard)?)));
+    if let Some(place) = place.filter(|_| !force)
+        && let Some(lacking) = deployment::out_of_reach(settings, place, address).await?
+    {
+        let why = format!(
+            "{address} is too far behind to be a primary: {lacking}. Promote one that is further on, or rebuild; with \
+             --force these partitions halt, log-gap"
+        );
+        return Err(Refused(why).into());
+    }
+    let what = format!("topology set-primary {shard} {address}");
+    let audit = Audit { who: who(), at: Clock::System.now(), what, why };
+    let next = topologies.amend(&audit, |current| with_primary(current, shard, address)).await;
+    let next = next.map_err(|error| match error {
+        AmendError::Refused(misuse) => misuse.into(),
+        error => anyhow::Error::new(error).context("write the topology"),
+    })?;
+    if Some(next.epoch) == before.map(|before| before.epoch) {
+        output::note("that is its primary already");
+    }
+    Ok(next)
+}
+
+fn index(topology: &Topology, name: &str) -> Option<usize> {
+    topology.shards.iter().position(|shard| shard.name == name)
 }
 
 fn history(topologies: &Topologies, json: bool) -> Result<()> {
