@@ -73,3 +73,18 @@ impl Mutant {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Mutant;
+
+    /// One that no test has to catch shows nothing.
+    #[test]
+    fn every_bug_has_a_row_in_the_command() {
+        let command = include_str!("../../tests/mutants");
+        let has_row = |name: &str| command.lines().any(|line| line.starts_with(&format!("{name} | ")));
+        let bugs = Mutant::ALL.iter().filter(|(_, mutant)| *mutant != Mutant::NewerFold);
+        let missing: Vec<_> = bugs.map(|(name, _)| *name).filter(|name| !has_row(name)).collect();
+        assert!(missing.is_empty(), "tests/mutants has no row for {missing:?}");
+    }
+}

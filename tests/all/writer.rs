@@ -1,5 +1,7 @@
 //! The writer on a real log and real shards: what is appended is applied once, in order, whoever is in the way.
 
+mod put_back;
+
 use std::{
     io::{Read, Write},
     path::Path,

@@ -1,5 +1,7 @@
 //! Reads that wait together become one query, and none of them suffers for another.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
 use millpond_shard::{Error, KEYS_MAX, Reading, Router, Snapshot};
 
@@ -106,6 +108,30 @@ async fn partitions_and_misses_keep_apart() {
     assert_eq!((value(Ok(a.clone())), value(Ok(b.clone()))), ("3".into(), "other".into()));
     assert_eq!((a.freshness.applied.partition, b.freshness.applied.partition), (P0, P1));
     assert_eq!((c.rows, c.freshness.applied), (vec![None], a.freshness.applied));
+}
+
+/// Every flush writes `who`: its version is the offset that the answer has to name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_beside_applies_is_of_the_state_that_it_names() {
+    let (mut node, router) = gathering(0).await;
+    let write = async {
+        for offset in 1.. {
+            node.advance(offset, Vec::new()).await;
+        }
+    };
+    let read = async {
+        let mut states = BTreeSet::new();
+        while states.len() < 500 {
+            let found = router.read(P0, vec![key("who")], want(-1)).await.unwrap();
+            let named = found.freshness.applied.version();
+            assert_eq!(found.rows[0].as_ref().map(|row| row.version), Some(named));
+            states.insert(named);
+        }
+    };
+    tokio::select! {
+        () = write => unreachable!("it writes as long as there are readers"),
+        () = read => {}
+    }
 }
 
 #[tokio::test]
