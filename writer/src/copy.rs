@@ -21,6 +21,7 @@ use crate::{
     behind::Behind,
     checks,
     stop::Stop,
+    told::Told,
 };
 
 /// Bytes that one read of the log brings at most.
@@ -32,6 +33,7 @@ pub(crate) struct Copy {
     shard: usize,
     decoder: Decoder,
     phase: Phase,
+    told: Told,
     /// Only while running.
     live: Option<Live>,
     /// Offset of this writer's last Claim, while no later one is known.
@@ -73,6 +75,11 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// Of its records.
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.raw.len()).sum()
+    }
+
     /// Shortens it to its first entries. Those that are left out are for [`Copy::put_back`].
     pub(crate) fn split_off(&mut self, entries: usize) -> Vec<Entry> {
         let rest = self.entries.split_off(entries);
@@ -92,6 +99,7 @@ impl Copy {
             shard,
             decoder,
             phase,
+            told: Told::default(),
             live: None,
             claimed: None,
             backoff,
@@ -146,11 +154,7 @@ impl Copy {
         self.live = None;
         self.phase = match stop {
             Stop::Halt(halt) => {
-                tracing::error!(
-                    partition = self.partition.0,
-                    reason = halt.name(),
-                    "partition halted: {halt}"
-                );
+                self.told.tell(self.partition, &halt);
                 Phase::Halted(halt)
             }
             Stop::Wait(why) => {
@@ -182,6 +186,7 @@ impl Copy {
     /// A transaction of it was committed.
     pub(crate) fn finished(&mut self, records_max: usize) {
         (self.records_max, self.apart, self.held_up) = (records_max, false, 0);
+        self.told.forget();
     }
 
     /// A value of it was refused: half as many records next time; one that is refused alone halts.
@@ -210,6 +215,7 @@ impl Copy {
     /// What an operator has said may be about the record before which this copy stands: it tries again.
     pub(crate) fn topology_changed(&mut self) {
         if matches!(self.phase, Phase::Halted(_)) {
+            self.told.forget();
             self.stop(Stop::Wait("the topology has changed".to_owned()));
         }
     }
@@ -318,9 +324,9 @@ impl Copy {
         Ok(())
     }
 
-    /// How many records wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.live.as_ref().map_or(0, |live| live.pending.len())
+    /// How many records wait, and their bytes.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        self.live.as_ref().map_or((0, 0), |live| (live.pending.len(), live.pending_bytes))
     }
 
     /// Takes the next entries that may be folded together, oldest first; none when nothing waits.

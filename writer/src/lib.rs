@@ -23,6 +23,7 @@ mod replay;
 mod status;
 mod stop;
 mod tidy;
+mod told;
 mod verify;
 mod worker;
 

@@ -15,12 +15,22 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Parts, checks, copy::Copy, letters::Waiting, pace::Pace, stop::Stop, tidy};
+use crate::{
+    Parts, checks,
+    copy::{Batch, Copy},
+    letters::Waiting,
+    pace::Pace,
+    stop::Stop,
+    tidy,
+};
 
 /// How often standing copies are checked against the log and waiting ones try again.
 const TICK: Duration = Duration::from_secs(1);
 /// How often what nobody asks for any more is deleted.
 const TIDY_EVERY_TICKS: u64 = 60;
+/// A transaction holds as much as so many partitions may bring at most, and no more waits for it in memory: all of it is
+/// there several times over. More: fewer, larger transactions while many partitions catch up.
+const FULL_PARTITIONS_MAX: usize = 8;
 /// So many records do not wait for more.
 const RECORDS_AT_ONCE: usize = 64;
 
@@ -33,6 +43,8 @@ pub(crate) struct Worker {
     letters: Waiting,
     /// Of the next flush.
     pace: Pace,
+    /// Of the records of all partitions in one flush, about.
+    bytes_max: usize,
     /// Before this, a few records wait for more.
     next_flush: Instant,
     /// Flushes of partitions, since the start.
@@ -44,6 +56,7 @@ impl Worker {
     pub(crate) fn new(parts: Arc<Parts>, shard: usize, letters: Waiting) -> Self {
         let pace = Pace::new(&parts.config);
         let primary = parts.shards[shard].primary();
+        let bytes_max = parts.config.flush_bytes_max.saturating_mul(FULL_PARTITIONS_MAX);
         Self {
             parts,
             shard,
@@ -51,6 +64,7 @@ impl Worker {
             copies: Vec::new(),
             letters,
             pace,
+            bytes_max,
             next_flush: Instant::now(),
             committed: 0,
             ticks: 0,
@@ -173,12 +187,23 @@ impl Worker {
             self.gather().await;
         }
         self.next_flush = Instant::now() + parts.config.flush_interval.min(TICK);
-        let mut batches = Vec::new();
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut bytes = 0;
         for copy in &mut self.copies {
+            if bytes >= self.bytes_max {
+                break;
+            }
             match copy.take(&parts, self.pace.records_max()) {
-                Ok(batch) => batches.extend(batch),
+                Ok(batch) => {
+                    bytes += batch.as_ref().map_or(0, Batch::bytes);
+                    batches.extend(batch);
+                }
                 Err(stop) => copy.stop(stop),
             }
+        }
+        if bytes >= self.bytes_max {
+            // Those who were left out come first soon.
+            self.copies.rotate_left(batches.len());
         }
         if batches.is_empty() {
             return false;
@@ -187,12 +212,16 @@ impl Worker {
         true
     }
 
-    /// Reads what the logs have beyond what waits already. How many records wait then.
+    /// Reads what the logs have beyond what waits already, while there is room. How many records wait then.
     async fn gather(&mut self) -> usize {
-        let mut waiting = 0;
+        let (mut waiting, mut bytes) = (0, 0);
         for copy in &mut self.copies {
-            copy.gather(&self.parts, self.pace.records_max()).await;
-            waiting += copy.waiting();
+            if bytes < self.bytes_max {
+                copy.gather(&self.parts, self.pace.records_max()).await;
+            }
+            let (records, of_copy) = copy.waiting();
+            waiting += records;
+            bytes += of_copy;
         }
         waiting
     }
