@@ -21,7 +21,7 @@ use crate::{
     replay::{
         LastClaim, Reading, Start, is_claim,
         lane::{Bounds, Lane},
-        source::{Source, Until},
+        source::{End, Source, Until},
         state,
     },
 };
@@ -115,15 +115,20 @@ impl Scratch {
         let (mut chunks, reader) = source.start();
         let mut reading = JoinSet::new();
         reading.spawn(reader);
+        let mut failed = None;
         while let Some(chunk) = chunks.recv().await {
             for entry in &chunk.entries {
                 self.old = (entry.offset, entry.clamped(self.old.1));
+            }
+            if let Some(End::Stop(stop)) = chunk.end {
+                failed = Some(stop);
             }
         }
         while let Some(ended) = reading.join_next().await {
             ended.expect("a reader never panics");
         }
-        Ok(())
+        // Not knowing what is old, it would miss what the copy was right to forget.
+        failed.map_or(Ok(()), |stop| Err(stop.into()))
     }
 
     /// What a copy at this watermark may have forgotten.
