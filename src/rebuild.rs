@@ -3,6 +3,7 @@
 //! Not here: replaying (the writer's), and how it is shown. Invariant: nothing that serves is touched before its
 //! successor is complete, and what serves then is decided by the topology or by one rename, never by this process.
 
+mod keep;
 mod replace;
 mod serve;
 mod source;

@@ -82,6 +82,8 @@ struct Handle {
     appender: Mutex<Option<JoinHandle<()>>>,
     /// Dropped after the appender has ended. None: another process has it, or nobody; this one only reads.
     _lock: Option<lock::StreamLock>,
+    /// Keeps the other process from trimming. None: this one writes.
+    _reading: Option<std::fs::File>,
 }
 
 impl fmt::Debug for Log {

@@ -42,6 +42,17 @@ impl Hold {
         Self(Kind::Session(holding))
     }
 
+    /// Whether it is still held; a file's lock always is.
+    ///
+    /// # Errors
+    /// The session that held it is gone.
+    pub async fn check(&mut self) -> Result<(), Error> {
+        match &mut self.0 {
+            Kind::File { .. } => Ok(()),
+            Kind::Session(holding) => holding.check().await,
+        }
+    }
+
     /// Lets go, and waits until the database knows.
     pub async fn release(self) {
         match self.0 {
@@ -60,6 +71,30 @@ impl Shard {
         match self {
             Self::Sqlite(shard) => shard.hold(by),
             Self::Postgres(shard) => shard.hold(by).await,
+        }
+    }
+}
+
+/// A log is kept whole for whoever reads it from its beginning. Of a deployment that is said in the databases that serve,
+/// which whoever trims asks anyway; a local log's own folder says it.
+impl Shard {
+    /// Says that somebody reads the logs of this shard's partitions from their beginning, until the answer is dropped:
+    /// nothing may be trimmed meanwhile. None: this engine has no say in it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: it does not answer, and so keeps the logs whole for now.
+    pub async fn hold_log(&self, by: &str) -> Result<Option<Hold>, Error> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(shard) => shard.hold_log(by).await.map(Some),
+        }
+    }
+
+    /// Whether anybody has said so.
+    pub async fn is_log_held(&self) -> Result<bool, Error> {
+        match self {
+            Self::Sqlite(_) => Ok(false),
+            Self::Postgres(shard) => shard.is_log_held().await,
         }
     }
 }

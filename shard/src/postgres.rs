@@ -104,6 +104,14 @@ impl Postgres {
         hold::hold(&self.0.config, by).await
     }
 
+    pub(crate) async fn hold_log(&self, by: &str) -> Result<Hold, Error> {
+        hold::log(&self.0.config, by).await
+    }
+
+    pub(crate) async fn is_log_held(&self) -> Result<bool, Error> {
+        self.0.readers.run(|c| Box::pin(hold::is_log_held(c))).await
+    }
+
     pub(crate) async fn node_state(&self) -> Result<NodeState, Error> {
         self.0.readers.run(|c| Box::pin(session::state(c))).await
     }

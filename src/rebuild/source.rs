@@ -1,6 +1,8 @@
 //! What a rebuild reads: a deployment's log, or that of a data directory, beside the server that has it or without one.
 //!
-//! Invariant: nothing is ever appended to the mutations log; of a data directory nothing at all is written.
+//! Invariant: nothing is ever appended to the mutations log; of a data directory nothing at all is written. While it is
+//! open nothing is trimmed that it may still read: a deployment's databases are told, a data directory's log is locked
+//! for readers by the reading of it.
 
 use std::{path::Path, sync::Arc};
 
@@ -9,9 +11,11 @@ use millpond_log::{Clock, Log, Topologies, local};
 use millpond_schemas::{Keyring, Topology};
 use tokio::task::JoinSet;
 
+use super::keep::Keeper;
 use crate::{
     deployment::{Background, Deployment},
     mac_key,
+    nodes::Options,
     settings::Settings,
 };
 
@@ -31,6 +35,8 @@ pub struct Source {
     pub clock: Clock,
     /// Of a data directory that nobody else has open.
     lock: Option<local::DirLock>,
+    /// Of a deployment.
+    keeper: Option<Keeper>,
     following: JoinSet<()>,
 }
 
@@ -49,10 +55,11 @@ impl Source {
         let (deployment, background) = Deployment::connect(settings, "rebuild").await?;
         let keyring = Deployment::keyring(settings)?;
         let topology = deployment.topology.borrow().clone();
-        let Deployment { log, control, clock, .. } = deployment;
         let mut following = JoinSet::new();
         following.spawn(follow(background));
-        Ok(Self { log, control, topology, keyring, clock, lock: None, following })
+        let keeper = Some(Keeper::start(&deployment.topology, &Options::of(settings, "rebuild")?).await);
+        let Deployment { log, control, clock, .. } = deployment;
+        Ok(Self { log, control, topology, keyring, clock, lock: None, keeper, following })
     }
 
     async fn directory(settings: &Settings, alone: bool) -> Result<Self> {
@@ -70,7 +77,7 @@ impl Source {
         let log = read_only(dir, &stream, topology.partitions()).await?;
         let keyring = mac_key::read(&settings.mac_key_file(), false).context("read the MAC key")?;
         let following = JoinSet::new();
-        Ok(Self { log, control, topology, keyring, clock: Clock::System, lock, following })
+        Ok(Self { log, control, topology, keyring, clock: Clock::System, lock, keeper: None, following })
     }
 
     /// The control topic of a data directory that nobody else has open, to be written to.
@@ -88,6 +95,9 @@ impl Source {
 
     /// Closes everything.
     pub async fn close(mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop().await;
+        }
         self.following.shutdown().await;
         self.log.close().await;
         self.control.close().await;

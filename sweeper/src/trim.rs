@@ -50,6 +50,10 @@ struct Asked {
     partitions: Vec<PartitionId>,
     shard: Shard,
     primary: Option<Marks>,
+    /// What its copies have applied, as it would outlast a power loss.
+    last: HashMap<PartitionId, Watermark>,
+    /// Somebody reads the logs from their beginning.
+    is_held: bool,
     replicas: Vec<(Shard, Option<Marks>)>,
 }
 
@@ -57,8 +61,13 @@ struct Asked {
 struct Held {
     partition: PartitionId,
     primary: Option<Mark>,
+    /// The first offsets that copies which are being made, or verified, may still read.
+    making: &'static [Offset],
     replicas: Vec<Replica>,
 }
+
+/// All of it.
+const WHOLE: &[Offset] = &[Offset(0)];
 
 struct Trimmer<'a> {
     parts: &'a Parts,
@@ -83,8 +92,18 @@ impl Trimmer<'_> {
             return;
         }
         join_all(asked.iter_mut().map(|shard| shard.ask_durable(&topology))).await;
-        for held in &mut held {
-            held.primary = asked.iter().find_map(|shard| mark(shard.primary.as_ref(), held.partition));
+        let shard_of = |partition| asked.iter().find(|shard| shard.partitions.contains(&partition));
+        let last = |held: &Held| shard_of(held.partition).and_then(|shard| shard.last.get(&held.partition));
+        let of_the_log = join_all(held.iter().map(|held| self.is_of_the_log(last(held)))).await;
+        for (held, is_of_the_log) in held.iter_mut().zip(of_the_log) {
+            let shard = shard_of(held.partition);
+            let primary = shard.and_then(|shard| mark(shard.primary.as_ref(), held.partition));
+            held.primary = primary.filter(|_| is_of_the_log);
+            held.making = shard.map_or(WHOLE, Asked::making);
+        }
+        // What was asked may not be what serves now: another primary needs what this one does not.
+        if parts.topology.borrow().epoch != topology.epoch {
+            return;
         }
         let Some(floors) = self.to_trim(&self.floors(&held, &ages), &starts) else { return };
         if let Err(error) = parts.log.trim(&floors).await {
@@ -102,6 +121,26 @@ impl Trimmer<'_> {
         parts.metrics.starts(&now);
     }
 
+    /// Whether the log holds the record that a copy has applied last. One that the log has parted from halts, and can
+    /// only be made anew: from the log's beginning.
+    async fn is_of_the_log(&self, copy: Option<&Watermark>) -> bool {
+        let Some(copy) = copy else { return false };
+        if copy.digest_offset == Offset::NONE {
+            return true;
+        }
+        let record = self.parts.log.record(copy.partition, copy.digest_offset).await;
+        let is_there = matches!(&record, Ok(Some(record)) if record.raw.digest() == copy.digest);
+        if !is_there {
+            let (partition, offset) = (copy.partition.0, copy.digest_offset.0);
+            tracing::warn!(
+                partition,
+                offset,
+                "not trimmed: the last record of its copy is not found on the log"
+            );
+        }
+        is_there
+    }
+
     /// The shards with assigned partitions, not asked yet.
     fn shards(&self, topology: &Topology) -> impl Iterator<Item = Asked> {
         let assigned = self.parts.assigned.borrow().clone();
@@ -112,6 +151,8 @@ impl Trimmer<'_> {
                 .collect(),
             shard: router.primary(),
             primary: None,
+            last: HashMap::new(),
+            is_held: false,
             replicas: router.replicas().into_iter().map(|replica| (replica, None)).collect(),
         });
         asked.filter(|asked| !asked.partitions.is_empty()).collect::<Vec<_>>().into_iter()
@@ -146,6 +187,7 @@ impl Trimmer<'_> {
                 Held {
                     partition: *partition,
                     primary: mark(shard.primary.as_ref(), *partition),
+                    making: shard.making(),
                     replicas: shard
                         .replicas
                         .iter()
@@ -179,7 +221,8 @@ impl Trimmer<'_> {
     fn floors(&self, held: &[Held], ages: &[Option<Offset>]) -> HashMap<PartitionId, Offset> {
         let late_max = self.parts.config.replica_late_max;
         let floor = |held: &Held| {
-            let holders = Holders { primary: held.primary, replicas: &held.replicas, making: &[], late_max };
+            let holders =
+                Holders { primary: held.primary, replicas: &held.replicas, making: held.making, late_max };
             let old = ages.get(held.partition.0 as usize).copied().flatten()?;
             Some((held.partition, holders.floor()?.min(old)))
         };
@@ -232,6 +275,7 @@ impl Asked {
         let replicas = join_all(self.replicas.iter().map(|(shard, _)| asked(shard)));
         let (primary, replicas) = futures_util::future::join(asked(&self.shard), replicas).await;
         self.primary = primary;
+        self.ask_who_reads().await;
         for ((_, marks), asked) in self.replicas.iter_mut().zip(replicas) {
             *marks = asked;
         }
@@ -241,7 +285,22 @@ impl Asked {
     /// Asks the primary for what would outlast a power loss, in place of what it said before.
     async fn ask_durable(&mut self, topology: &Topology) {
         let watermarks = timeout(ANSWER_MAX, self.shard.checkpoint()).await;
+        let last = watermarks.as_ref().ok().and_then(|watermarks| watermarks.as_ref().ok());
+        self.last = last.into_iter().flatten().map(|last| (last.partition, last.clone())).collect();
         self.primary = watermarks.ok().and_then(|watermarks| of_this_log(watermarks, topology));
+        self.ask_who_reads().await;
+    }
+
+    /// A database that does not say who reads keeps everything.
+    async fn ask_who_reads(&mut self) {
+        match timeout(ANSWER_MAX, self.shard.is_log_held()).await {
+            Ok(Ok(is_held)) => self.is_held = is_held,
+            Ok(Err(_)) | Err(_) => self.primary = None,
+        }
+    }
+
+    fn making(&self) -> &'static [Offset] {
+        if self.is_held { WHOLE } else { &[] }
     }
 
     /// Whether a replica that stands here is about as far as the primary in every partition.

@@ -1,6 +1,7 @@
-//! Reading a stream beside the process that writes it, or without one: nothing is made, cut, synced or locked.
+//! Reading a stream beside the process that writes it, or without one: nothing is made, cut or synced.
 //!
-//! What is written meanwhile is found when somebody asks for the bounds, or reads to the end.
+//! What is written meanwhile is found when somebody asks for the bounds, or reads to the end. Whoever reads shares a lock
+//! on the stream's folder, which goes with its process; a trim wants it alone, else it drops nothing.
 //! Invariant: only whole groups are read; what a writer may still be writing is not there yet.
 
 use std::{fs, io, path::Path, sync::Arc, sync::Mutex};
@@ -21,6 +22,7 @@ const LISTED_MAX: usize = 10;
 
 pub(super) fn open(dir: &Path, stream: &str, partitions: u32) -> Result<Log, Error> {
     let (files, dir) = (Files::read_only(), dir.join(stream));
+    let reading = share(&dir)?;
     let mut tries = 1..=LISTED_MAX;
     let state = loop {
         match load(&files, &dir, partitions as usize) {
@@ -33,7 +35,25 @@ pub(super) fn open(dir: &Path, stream: &str, partitions: u32) -> Result<Log, Err
     let shared = Arc::new(Shared::new(dir, Options::new(partitions), files, state));
     shared.queue.close();
     shared.catch_up()?;
-    Ok(Log(Arc::new(Handle { shared, appender: Mutex::new(None), _lock: None })))
+    Ok(Log(Arc::new(Handle { shared, appender: Mutex::new(None), _lock: None, _reading: Some(reading) })))
+}
+
+/// Keeps trims away until it is dropped.
+fn share(dir: &Path) -> Result<fs::File, Error> {
+    let unavailable = |source| Error::unavailable("there is no log that could be read", source);
+    let folder = fs::File::open(dir).map_err(unavailable)?;
+    folder.lock_shared().map_err(unavailable)?;
+    Ok(folder)
+}
+
+/// Keeps readers away until it is dropped. None: there are some.
+pub(super) fn alone(dir: &Path) -> io::Result<Option<fs::File>> {
+    let folder = fs::File::open(dir)?;
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
 }
 
 enum Loading {

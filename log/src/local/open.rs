@@ -35,7 +35,12 @@ pub(super) fn open(lock: &DirLock, stream: &str, mut options: Options, files: Fi
         .name("log-append".to_owned())
         .spawn(move || appender.run())
         .map_err(|source| Error::unavailable("it could not start its thread", source))?;
-    Ok(Log(Arc::new(Handle { shared, appender: Mutex::new(Some(appender)), _lock: Some(lock) })))
+    Ok(Log(Arc::new(Handle {
+        shared,
+        appender: Mutex::new(Some(appender)),
+        _lock: Some(lock),
+        _reading: None,
+    })))
 }
 
 /// Makes a stream's folder and those above it in the data directory. Their names are durable when it returns, also those

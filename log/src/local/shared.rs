@@ -12,7 +12,7 @@ use millpond_schemas::{Offset, PartitionId};
 use tokio::sync::watch;
 
 use super::{
-    Options,
+    Options, beside,
     files::{File, Files},
     format::{GroupHeader, SegmentHeader},
     index::{Block, Cursor, Index, slot},
@@ -136,9 +136,17 @@ impl Shared {
         self.sealed.insert(sequence, Sealed { file, index });
     }
 
-    /// Removes the segments of which every partition is below its floor. The last one stays.
+    /// Removes the segments of which every partition is below its floor. The last one stays; all do while another process
+    /// reads.
     pub(super) fn trim(&self, floors: &[Offset]) -> Result<(), Error> {
         let _one = self.trimming.lock().expect("a trim does not panic");
+        let alone = beside::alone(&self.dir);
+        let Some(_alone) =
+            alone.map_err(|error| Error::unavailable("it could not lock its folder", error))?
+        else {
+            tracing::info!(dir = %self.dir.display(), "not trimmed: another process reads the log");
+            return Ok(());
+        };
         while let Some(header) = self.take_below(floors) {
             self.sealed.remove(header.sequence);
             match self.files.remove(&segment::path(&self.dir, header.sequence), &self.dir) {

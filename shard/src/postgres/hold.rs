@@ -7,7 +7,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::{
     PostgresConfig,
     error::{LOCK_NOT_AVAILABLE, during, says},
-    session::connect,
+    session::{Session, connect},
 };
 use crate::{
     Error,
@@ -17,6 +17,8 @@ use crate::{
 const DOING: &str = "hold the shard's database";
 /// `MPNDHOLD`.
 const LOCK: i64 = 0x4d50_4e44_484f_4c44;
+/// `MPNDREAD`.
+const READS: i64 = 0x4d50_4e44_5245_4144;
 /// What a server shows of a session's name, bytes.
 const NAME_BYTES_MAX: usize = 63;
 
@@ -25,6 +27,12 @@ const NAME_BYTES_MAX: usize = 63;
 pub(crate) struct Holding(PgConnection);
 
 impl Holding {
+    /// Whether the session is still there, and with it the lock.
+    pub(crate) async fn check(&mut self) -> Result<(), Error> {
+        let checked = sqlx::raw_sql("SELECT 1").execute(&mut self.0).await;
+        checked.map(drop).map_err(during("look after a lock in the shard's database"))
+    }
+
     pub(crate) async fn release(self) {
         if let Err(error) = self.0.close().await {
             tracing::debug!(%error, "the session that held the database did not close cleanly");
@@ -32,11 +40,33 @@ impl Holding {
     }
 }
 
+/// Says here that somebody reads the log from its beginning. Any number may.
+pub(super) async fn log(config: &PostgresConfig, by: &str) -> Result<Hold, Error> {
+    let mut connection = connect(&named(config, by), &[]).await?;
+    let locked = sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(READS).execute(&mut connection).await;
+    locked.map_err(during("hold the log"))?;
+    Ok(Hold::session(Holding(connection)))
+}
+
+/// Whether anybody has said so.
+pub(super) async fn is_log_held(session: &mut Session) -> Result<bool, Error> {
+    let held = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND (classid::bigint << 32) + objid::bigint = $1)",
+    )
+    .bind(READS);
+    held.fetch_one(&mut session.connection).await.map_err(during("ask who holds the log"))
+}
+
+fn named(config: &PostgresConfig, by: &str) -> PostgresConfig {
+    let application_name = by.chars().filter(char::is_ascii).take(NAME_BYTES_MAX).collect();
+    PostgresConfig { application_name, ..config.clone() }
+}
+
 /// Holds it in the name of `by`. One that has just been let go of is waited for as long as locks are.
 pub(super) async fn hold(config: &PostgresConfig, by: &str) -> Result<Hold, HoldError> {
-    let application_name: String = by.chars().filter(char::is_ascii).take(NAME_BYTES_MAX).collect();
-    let config = PostgresConfig { application_name, ..config.clone() };
-    let mut connection = connect(&config, &[]).await?;
+    let mut connection = connect(&named(config, by), &[]).await?;
     let locked = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await;
     match locked {
         Ok(_) => Ok(Hold::session(Holding(connection))),
