@@ -260,7 +260,8 @@ async fn serving<'g>(
 async fn goes_on(serving: &Serving<'_>, decision: Decision) -> Result<bool, Undecided> {
     let beyond = match decision {
         Decision::Skip(position) => position.offset,
-        Decision::SkipTimes(skip) => skip.from.offset,
+        // It goes on with a record that it had not applied: a copy that carries such a time does not.
+        Decision::SkipTimes(skip) => skip.from.offset.max(serving.applied().next()),
         Decision::Discard(_) => Offset(0),
     };
     let until = Instant::now() + WATCH_MAX;

@@ -19,6 +19,11 @@ const SKIPPABLE: [&str; 3] = ["record-refused", "version-unknown", "key-missing"
 /// Halts that another copy of the same log would not come to.
 const OF_THE_COPY: [&str; 2] = ["log-diverged", "row-ahead"];
 
+const TIMES_LOSE: &str = "nothing: these records apply, as if they had been appended at the time of the one before them; a \
+                          TTL of theirs counts from there";
+const CARRIED: &str =
+    "This copy has applied them at the times that they carry, and stays halted: rebuild it with --serve";
+
 /// What a decision would do.
 pub(super) struct Judged {
     /// The records that it is about, or the first of them.
@@ -91,21 +96,26 @@ async fn skip_times(
     for offset in (range.from.offset.0..=range.to.0).take(usize::try_from(RECORDS_TOLD_MAX).unwrap_or(20)) {
         records.extend(described::record(serving, Offset(offset)).await?);
     }
-    let loses = "nothing: these records apply, as if they had been appended at the time of the one before them; a TTL \
-                 of theirs counts from there"
-        .to_owned();
     if serving.topology.skip_times.contains(&range) {
-        return Ok(Judged { records, total, loses, already: true });
+        return Ok(Judged { records, total, loses: TIMES_LOSE.to_owned(), already: true });
     }
-    not_applied(serving, range.from)?;
-    let (name, why) = halted(serving, standing)?;
+    let (name, why) = match halted(serving, standing) {
+        Ok(halt) => halt,
+        Err(undecided) => return not_applied(serving, range.from).and(Err(undecided)),
+    };
     let place = place(why).filter(|_| name == "time-jump");
     let Some(place) = place else {
+        not_applied(serving, range.from)?;
         return refused(format!(
             "{}: that is no matter of time; see `millpond doctor`",
             at(serving, name, why)
         ));
     };
+    // Where the copy itself carries the time, it is of no use any more: nothing but a rebuild gets by.
+    let carried = serving.applied() >= place.offset;
+    if !carried {
+        not_applied(serving, range.from)?;
+    }
     if !(range.from.offset..=range.to).contains(&place.offset) {
         return refused(format!(
             "{}: {}..{} leaves that record out",
@@ -114,6 +124,7 @@ async fn skip_times(
             last(&range)
         ));
     }
+    let loses = if carried { format!("{TIMES_LOSE}. {CARRIED}") } else { TIMES_LOSE.to_owned() };
     Ok(Judged { records, total, loses, already: false })
 }
 
