@@ -17,6 +17,8 @@ import org.apache.kafka.common.serialization.StringSerializer;
  * Fills a topic for a sink to drain. Makes it first; then, for every number that it reads, sends so many records and an
  * end to every partition, and answers, when all are acknowledged, with how many different keys the topic holds by then.
  *
+ * <p>With "remove" instead of keys and partitions it removes the topic.
+ *
  * <p>Keys are key-000000000000 to key-000000999999, values 256 random bytes. An end's key is end-ROUND-PARTITION.
  */
 final class Produce {
@@ -43,10 +45,14 @@ final class Produce {
     String broker = arguments[0];
     String topic = arguments[1];
     String keys = arguments[2];
-    int partitions = Integer.parseInt(arguments[3]);
     try (Admin admin = Admin.create(Map.of("bootstrap.servers", broker))) {
-      admin.createTopics(List.of(new NewTopic(topic, partitions, (short) 1))).all().get();
+      if (keys.equals("remove")) {
+        admin.deleteTopics(List.of(topic)).all().get();
+        return;
+      }
+      admin.createTopics(List.of(new NewTopic(topic, Integer.parseInt(arguments[3]), (short) 1))).all().get();
     }
+    int partitions = Integer.parseInt(arguments[3]);
     SplittableRandom random = new SplittableRandom(1);
     LongSupplier draw =
         switch (keys) {

@@ -6,14 +6,14 @@ What fills the log beforehand is not counted.
 """
 
 import json
+import secrets
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 
-from .kafka import Broker
+from . import kafka, postgres
 from .measure import Watch, installed, trees_s
-from .postgres import DATABASE, USER, Asker, Server
 from .process import Failed, connects, free_ports, until
 
 PARTITIONS = 2
@@ -107,11 +107,14 @@ class Topic:
 
     def __init__(self, scope, broker, keys):
         folder, _ = installed("debezium")
-        self.name = f"peers-{keys}"
+        self.name = f"peers-{keys}-{secrets.token_hex(4)}"
         classes = f"{folder}:{folder / 'worker' / '*'}"
         options = ["-Xmx256m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", classes]
+        produce = ["java", *options, "Produce", broker.address, self.name]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._fill = scope.start(["java", *options, "Produce", broker, self.name, keys, PARTITIONS], **pipes)
+        self._fill = scope.start([*produce, keys, PARTITIONS], **pipes)
+        if broker.stays:
+            scope.afterwards(lambda: scope.run([*produce, "remove"]))
 
     def fill(self, records):
         """Sends records and an end to each partition, and tells how many different keys there are by now."""
@@ -125,8 +128,8 @@ class Topic:
 
 def loads(scope, seconds):
     """Uniform keys, then Zipf's, on topics and tables of their own, by one worker."""
-    server = Server(scope)
-    broker = Broker(scope)
+    server = postgres.serve(scope)
+    broker = kafka.serve(scope)
     worker = Worker(scope, broker.address)
     records = RECORDS if seconds > 5 else RECORDS_QUICK
     for keys in ("uniform", "zipf"):
@@ -138,14 +141,14 @@ class Drain:
 
     def __init__(self, scope, server, broker, worker):
         self._scope, self._server, self._broker, self._worker = scope, server, broker, worker
-        self._asker = Asker(scope, server)
+        self._asker = postgres.Asker(scope, server)
 
     def measure(self, keys, records):
         """Warms up, pauses, fills, and takes the time of the rest."""
         worker, table = self._worker, f"sink_{keys}"
         # Bytewise order, as Millpond's: that of a language costs more.
         self._server.sql(f'CREATE TABLE {table} (k text COLLATE "C" PRIMARY KEY, v bytea)')
-        topic = Topic(self._scope, self._broker.address, keys)
+        topic = Topic(self._scope, self._broker, keys)
         topic.fill(WARMUP)
         worker.call("PUT", f"/connectors/{keys}/config", self._config(topic.name, table))
         self._until_ended(table, 0)
@@ -153,14 +156,14 @@ class Drain:
         until(worker.process, "pause", lambda: worker.all_are(keys, "PAUSED"))
         distinct = topic.fill(records)
         self._server.sql("CHECKPOINT")
-        watch = Watch([self._server.process.pid], [worker.process.pid, self._broker.process.pid])
-        before = trees_s([self._broker.process.pid])
+        watch = Watch(self._server.pids, [worker.process.pid, self._broker.pid])
+        before = trees_s([self._broker.pid])
         worker.call("PUT", f"/connectors/{keys}/resume")
         self._until_ended(table, 1)
         version = installed("debezium")[1]
         load = f"drain of {records // 1000}k records, {self._name(keys)} keys, {PARTITIONS} tasks"
         row = watch.row("debezium", version, load, records + PARTITIONS, durability=DURABILITY)
-        broker = (trees_s([self._broker.process.pid]) - before) * 1e6 / records
+        broker = (trees_s([self._broker.pid]) - before) * 1e6 / records
         print(f"debezium: the broker's part of the client is {broker:.1f} CPU-µs", file=sys.stderr)
         worker.call("DELETE", f"/connectors/{keys}")
         rows = int(self._server.sql(f"SELECT count(*) FROM {table}"))
@@ -173,12 +176,12 @@ class Drain:
         return {"uniform": "uniform", "zipf": "Zipf(0.99)"}[keys]
 
     def _config(self, topic, table):
-        address = f"jdbc:postgresql://127.0.0.1:{self._server.port}/{DATABASE}?reWriteBatchedInserts=true"
+        address = f"jdbc:postgresql://127.0.0.1:{self._server.port}/{self._server.database}?reWriteBatchedInserts=true"
         return CONNECTOR | {
             "topics": topic,
             "collection.name.format": table,
             "connection.url": address,
-            "connection.username": USER,
+            "connection.username": self._server.user,
             "connection.password": self._server.password,
         }
 

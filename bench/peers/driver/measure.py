@@ -89,7 +89,7 @@ class Watch:
 
     def row(self, peer, version, load, ops, **more):
         """The row of so many operations. `seconds`: how long they took, when the client knows better."""
-        wall, server, client, machine = (now - then for now, then in zip(self._now(), self._before))
+        wall, server, client, machine = (now - then for now, then in zip(self._now(), self._before, strict=True))
         if ops == 0:
             raise Failed(f"{load}: no operation was done")
         each = 1e6 / ops

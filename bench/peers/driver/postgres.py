@@ -6,14 +6,14 @@ import secrets
 import shutil
 import signal
 import subprocess
-import textwrap
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .measure import Watch, installed
-from .process import ROOT, connects, free_ports, until
+from .process import ROOT, Failed, Scope, connects, free_ports, listener, until
 
 USER = "postgres"
-DATABASE = "postgres"
 KEYS = 1_000_000
 CLIENTS = 64
 LEAF = "kv_p00000"
@@ -51,55 +51,25 @@ def program(name):
     return newest.with_name(name) if newest else Path(shutil.which(name) or name)
 
 
+@dataclass(frozen=True)
 class Server:
-    """A server with the settings of the tests and, after them, those of the benches."""
+    """A server, and a database of it that is ours."""
 
-    def __init__(self, scope):
-        self._scope = scope
-        [self.port] = free_ports(1)
-        self.password = secrets.token_hex(16)
-        self._files = self._make(scope)
-        data, config, access = (self._files / name for name in ("data", "postgresql.conf", "pg_hba.conf"))
-        self.process = scope.start(
-            [
-                *(program("postgres"), "-D", data, "-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"),
-                *("-c", "unix_socket_directories=", "-c", f"config_file={config}", "-c", f"hba_file={access}"),
-            ],
-            user=USER,
-            stop=signal.SIGINT,
-        )
-        until(self.process, "start Postgres", lambda: connects(self.port) and self._answers())
+    scope: Scope
+    port: int
+    user: str
+    password: str
+    database: str
+    # Roots of the trees whose CPU time counts.
+    pids: tuple[int, ...] = ()
 
-    def _make(self, scope):
-        """A folder with settings and an empty cluster, made as the tests make theirs."""
-        files = scope.folder("postgres")
-        config = ROOT / "tests" / "config"
-        settings = (config / "postgresql.conf").read_text() + (ROOT / "bench/peers/postgres.conf").read_text()
-        (files / "postgresql.conf").write_text(settings)
-        shutil.copy(config / "pg_hba.conf", files)
-        (files / "password").write_text(self.password)
-        (files / "password").chmod(0o600)
-        if os.geteuid() == 0:
-            for path in (files, files / "password"):
-                shutil.chown(path, USER)
-        options = "--auth=scram-sha-256 --no-sync --data-checksums --encoding=UTF8 --locale=C.UTF-8"
-        icu = "--locale-provider=icu --icu-locale=en-US"
-        initdb = [program("initdb"), f"--username={USER}", *options.split(), *icu.split()]
-        scope.run([*initdb, "--pwfile", files / "password", "-D", files / "data"], user=USER)
-        return files
-
-    def _answers(self):
-        with contextlib.suppress(Exception):
-            return self.sql("SELECT 1") == "1"
-        return False
-
-    def client(self, name, *arguments, **options):
+    def client(self, name, *arguments):
         """Runs a client of Postgres, and gives what it printed."""
-        return self._scope.run(self.command(name, *arguments), environment=self.environment(), **options).strip()
+        return self.scope.run(self.command(name, *arguments), environment=self.environment()).strip()
 
     def command(self, name, *arguments):
         """A client of Postgres that knows where the server is."""
-        return [program(name), "-h", "127.0.0.1", "-p", self.port, "-U", USER, *arguments]
+        return [program(name), "-h", "127.0.0.1", "-p", self.port, "-U", self.user, *arguments]
 
     def environment(self):
         """Its password."""
@@ -107,14 +77,73 @@ class Server:
 
     def sql(self, text):
         """Runs SQL, and gives the rows."""
-        return self.client("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", DATABASE, "-c", text)
+        return self.client("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", self.database, "-c", text)
+
+    def answers(self):
+        """It takes sessions by now."""
+        with contextlib.suppress(Failed):
+            return self.sql("SELECT 1") == "1"
+        return False
+
+
+def serve(scope):
+    """A server: that of the environment with its replica, as tests/stack starts them, or one of our own."""
+    urls = [os.environ.get(f"MILLPOND_TEST_POSTGRES{suffix}") for suffix in ("", "_REPLICA")]
+    return _shared(scope, *(urlsplit(url) for url in urls if url)) if urls[0] else _own(scope)
+
+
+def _shared(scope, url, *replicas):
+    pids = tuple(listener(one.port) for one in (url, *replicas))
+    there = Server(scope, url.port, url.username, url.password, url.path.strip("/"))
+    name = f"peers_{secrets.token_hex(4)}"
+    there.sql(f"CREATE DATABASE {name}")
+    scope.afterwards(lambda: there.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    return replace(there, database=name, pids=pids)
+
+
+def _own(scope):
+    """With the settings of the tests and, after them, those of the benches."""
+    [port] = free_ports(1)
+    password = secrets.token_hex(16)
+    files = _make(scope, password)
+    data, config, access = (files / name for name in ("data", "postgresql.conf", "pg_hba.conf"))
+    process = scope.start(
+        [
+            *(program("postgres"), "-D", data, "-c", f"port={port}", "-c", "listen_addresses=127.0.0.1"),
+            *("-c", "unix_socket_directories=", "-c", f"config_file={config}", "-c", f"hba_file={access}"),
+        ],
+        user=USER,
+        stop=signal.SIGINT,
+    )
+    server = Server(scope, port, USER, password, "postgres", (process.pid,))
+    until(process, "start Postgres", lambda: connects(port) and server.answers())
+    return server
+
+
+def _make(scope, password):
+    """A folder with settings and an empty cluster, made as the tests make theirs."""
+    files = scope.folder("postgres")
+    config = ROOT / "tests" / "config"
+    settings = (config / "postgresql.conf").read_text() + (ROOT / "bench/peers/postgres.conf").read_text()
+    (files / "postgresql.conf").write_text(settings)
+    shutil.copy(config / "pg_hba.conf", files)
+    (files / "password").write_text(password)
+    (files / "password").chmod(0o600)
+    if os.geteuid() == 0:
+        for path in (files, files / "password"):
+            shutil.chown(path, USER)
+    options = "--auth=scram-sha-256 --no-sync --data-checksums --encoding=UTF8 --locale=C.UTF-8"
+    icu = "--locale-provider=icu --icu-locale=en-US"
+    initdb = [program("initdb"), f"--username={USER}", *options.split(), *icu.split()]
+    scope.run([*initdb, "--pwfile", files / "password", "-D", files / "data"], user=USER)
+    return files
 
 
 class Asker:
     """A session that stays, to ask the same small thing many times at little cost."""
 
     def __init__(self, scope, server):
-        command = server.command("psql", "-XqAt", "-d", DATABASE)
+        command = server.command("psql", "-XqAt", "-d", server.database)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._psql = scope.start(command, environment=server.environment(), **pipes)
 
@@ -127,7 +156,7 @@ class Asker:
 
 def loads(scope, seconds):
     """Upserts of single rows, and reads of single rows, of 64 clients."""
-    server = Server(scope)
+    server = serve(scope)
     for file in ("0001_first.sql", "leaf.sql"):
         text = (ROOT / "schemas" / "sql" / "postgres" / file).read_text()
         server.sql(text.replace("{leaf}", LEAF).replace("{partition}", "0"))
@@ -141,13 +170,12 @@ def loads(scope, seconds):
 def _pgbench(scope, server, seconds, load):
     name, text, title = load
     script = scope.dir / f"{name}.sql"
-    # A command of pgbench is a line, or goes on until its semicolon.
-    script.write_text(textwrap.dedent(text))
+    script.write_text(text)
     prefix = scope.dir / name
     clients = ("-n", "-M", "prepared", "-c", CLIENTS, "-j", 2, "-T", max(round(seconds), 1), "-f", script)
     sampled = ("--log", f"--log-prefix={prefix}", f"--sampling-rate={SAMPLED}")
-    watch = Watch([server.process.pid])
-    said = server.client("pgbench", *clients, *sampled, DATABASE)
+    watch = Watch(server.pids)
+    said = server.client("pgbench", *clients, *sampled, server.database)
     figures = dict(line.split(" = ") for line in said.splitlines() if line.startswith("tps = "))
     per_second = float(figures["tps"].split()[0])
     done = next(line for line in said.splitlines() if line.startswith("number of transactions actually processed"))

@@ -64,16 +64,27 @@ class Scope:
     """What a run of a peer has made."""
 
     def __enter__(self):
-        self._started = []
+        self._started, self._after, self._logs = [], [], 0
         self.dir = Path(tempfile.mkdtemp(prefix="millpond-peers-"))
         self.dir.chmod(0o755)
         return self
 
     def __exit__(self, *_):
         with Signals.held():
-            for process, stop in reversed(self._started):
-                _end(process, stop)
+            self._end_all()
+            for action in reversed(self._after):
+                with contextlib.suppress(Failed):
+                    action()
+            self._end_all()
             shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _end_all(self):
+        while self._started:
+            _end(*self._started.pop())
+
+    def afterwards(self, action):
+        """Does this when all that was started has ended, to remove what lies elsewhere."""
+        self._after.append(action)
 
     def folder(self, name):
         """A new folder, for whoever the peer runs as."""
@@ -83,7 +94,8 @@ class Scope:
 
     def start(self, command, *, user=None, stop=signal.SIGTERM, environment=None, **pipes):
         """Starts a process in a session of its own. What it says goes to a log in the folder unless it is piped."""
-        log = self.dir / f"{Path(command[0]).name}-{len(self._started)}.log"
+        self._logs += 1
+        log = self.dir / f"{Path(command[0]).name}-{self._logs}.log"
         prefix = ["setpriv", "--pdeathsig", "KILL", *_as(user), "--"]
         with Signals.held(), log.open("wb") as said:
             process = subprocess.Popen(
@@ -162,3 +174,15 @@ def connects(port):
     """Whether someone listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def listener(port):
+    """The process that listens there: the oldest of those that hold the socket."""
+    lines = [line.split() for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()]
+    # State 0A is LISTEN.
+    held = {f"socket:[{line[9]}]" for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")}
+    for entry in sorted(Path("/proc").glob("[0-9]*/fd"), key=lambda entry: int(entry.parts[2])):
+        with contextlib.suppress(OSError):
+            if any(os.readlink(handle) in held for handle in entry.iterdir()):
+                return int(entry.parts[2])
+    raise Failed(f"nobody listens on port {port}, or it may not be looked at")
