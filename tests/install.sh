@@ -18,6 +18,7 @@ install_missing() {
   need gcc have cc
   need git have git
   need strace have strace
+  need valgrind have valgrind
   need sqlite3 have sqlite3
   need python3 have python3
   need python3-venv python3 -c 'import ensurepip'

@@ -23,6 +23,8 @@ say "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 say "release build"
 cargo build --release --locked
+say "instructions"
+bench/instructions
 say "tests"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["log", "schemas", "shard", "trace"]),
     ("sweeper", &["log", "schemas", "shard"]),
     ("client", &["schemas"]),
-    ("bench", &["api", "client", "fold", "log", "schemas", "shard", "writer"]),
+    ("bench", &["client", "fold", "log", "schemas", "shard", "writer"]),
 ];
 
 /// Only one crate names each of these.
