@@ -1,7 +1,7 @@
 //! On Kafka and Postgres, with records that were given the time of the day before yesterday: the topic takes the
 //! producers' times, which `kafka.accept` waives for these tests alone.
 
-use std::time::Duration;
+use std::{process::Output, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use millpond_tests::{
@@ -18,10 +18,10 @@ use tokio::task::block_in_place;
 
 /// Of each partition, in each filling.
 const RECORDS: usize = 20;
-const OLD: Duration = Duration::from_hours(48);
+pub(super) const OLD: Duration = Duration::from_hours(48);
 
 /// A deployment that trims at once what is a day old.
-async fn deployment(engines: Engines, replica_late_max: &str) -> Result<Deployment> {
+pub(super) async fn deployment(engines: Engines, replica_late_max: &str) -> Result<Deployment> {
     let more = "[sweeper]\ntrim_interval = \"50ms\"\n".to_owned();
     // The sections of these are in the file already.
     let further = [
@@ -48,7 +48,7 @@ async fn deployment(engines: Engines, replica_late_max: &str) -> Result<Deployme
 }
 
 /// Puts that are this old, into every partition.
-fn put(deployment: &Deployment, prefix: &str, old: Duration) -> Result<()> {
+pub(super) fn put(deployment: &Deployment, prefix: &str, old: Duration) -> Result<()> {
     let before = ends(deployment)?;
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", deployment.kafka()).create()?;
     let time = millpond_log::Clock::System.now().0 - i64::try_from(old.as_millis())?;
@@ -73,12 +73,12 @@ fn ends(deployment: &Deployment) -> Result<Vec<i64>> {
     (0..deployment.partitions()).map(|p| Ok(topics.bounds(&deployment.topic(), p)?.1)).collect()
 }
 
-fn starts(deployment: &Deployment) -> Result<Vec<i64>> {
+pub(super) fn starts(deployment: &Deployment) -> Result<Vec<i64>> {
     let topics = deployment.topics()?;
     (0..deployment.partitions()).map(|p| Ok(topics.bounds(&deployment.topic(), p)?.0)).collect()
 }
 
-fn applied(deployment: &Deployment) -> Result<Vec<i64>> {
+pub(super) fn applied(deployment: &Deployment) -> Result<Vec<i64>> {
     (0..deployment.partitions()).map(|partition| deployment.applied(partition)).collect()
 }
 
@@ -89,7 +89,7 @@ async fn metric(deployment: &Deployment, name: &str) -> Result<u64> {
 }
 
 /// Waits until the sweeper has ended two more rounds that began from now on.
-async fn rounds(deployment: &Deployment) -> Result<()> {
+pub(super) async fn rounds(deployment: &Deployment) -> Result<()> {
     const ROUNDS: &str = "millpond_sweeper_trim_rounds_total";
     let wanted = metric(deployment, ROUNDS).await? + 3;
     let ended = async || Ok(metric(deployment, ROUNDS).await? >= wanted);
@@ -97,7 +97,7 @@ async fn rounds(deployment: &Deployment) -> Result<()> {
 }
 
 /// The operator drops what is young, so that what is left is old up to the last record: the fake time does not go back.
-async fn drop_what_is_young(deployment: &Deployment) -> Result<()> {
+pub(super) async fn drop_what_is_young(deployment: &Deployment) -> Result<()> {
     let (topics, ends) = (deployment.topics()?, ends(deployment)?);
     put(deployment, "old", OLD)?;
     deployment.drained().await?;
@@ -178,16 +178,25 @@ async fn lagging(cluster: &Cluster, replica_late_max: &str) -> Result<(Deploymen
     Ok((deployment, primary, replica))
 }
 
-async fn promote(deployment: &mut Deployment, cluster: &mut Cluster) -> Result<()> {
+fn promote(deployment: &Deployment, cluster: &mut Cluster) -> Result<()> {
     block_in_place(|| cluster.kill(0))?;
     ensure!(deployment.psql(0, 1, "SELECT pg_promote()")? == "t", "it is promoted");
+    Ok(())
+}
+
+/// Names the promoted replica as the primary of each shard. What each command came to.
+async fn set_primary(deployment: &mut Deployment, more: &[&str]) -> Result<Vec<Output>> {
+    let mut set = Vec::new();
     for shard in 0..2 {
         let (name, address) = (format!("shard-{shard}"), deployment.address(shard, 1));
-        let set = deployment.run(&["topology", "set-primary", &name, &address]).await?;
-        ensure!(set.status.success(), "{set:?}");
+        let mut arguments = vec!["topology", "set-primary", name.as_str(), address.as_str()];
+        arguments.extend(more);
+        set.push(deployment.run(&arguments).await?);
     }
-    deployment.primary_is(1);
-    Ok(())
+    if set.iter().all(|set| set.status.success()) {
+        deployment.primary_is(1);
+    }
+    Ok(set)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +209,9 @@ async fn a_replica_that_is_late_within_its_budget_holds_the_floor_and_can_be_pro
         starts.iter().zip(&replica).all(|(start, at)| start <= at),
         "{starts:?} with a replica at {replica:?}"
     );
-    promote(&mut deployment, &mut cluster).await?;
+    promote(&deployment, &mut cluster)?;
+    let set = set_primary(&mut deployment, &[]).await?;
+    ensure!(set.iter().all(|set| set.status.success()), "{set:?}");
     deployment.drained().await?;
     for key in deployment.keys("later") {
         let read = deployment.api(0).get(&format!("/kv/{key}?consistency=strong")).send().await?;
@@ -210,7 +221,8 @@ async fn a_replica_that_is_late_within_its_budget_holds_the_floor_and_can_be_pro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_late_for_too_long_holds_nothing_and_halts_once_it_is_promoted() -> Result<()> {
+async fn a_replica_that_is_late_for_too_long_holds_nothing_and_becomes_the_primary_by_force_alone()
+-> Result<()> {
     let mut cluster = Cluster::fresh(1)?;
     // It is not late by the log's time, since records that old take the time before them; it is silent.
     let (mut deployment, primary, replica) = lagging(&cluster, "1s").await?;
@@ -222,7 +234,13 @@ async fn a_replica_that_is_late_for_too_long_holds_nothing_and_halts_once_it_is_
         "it is told, for each shard"
     );
     block_in_place(|| cluster.start_again(1))?;
-    promote(&mut deployment, &mut cluster).await?;
+    promote(&deployment, &mut cluster)?;
+    for refused in set_primary(&mut deployment, &[]).await? {
+        let told = String::from_utf8_lossy(&refused.stderr);
+        ensure!(refused.status.code() == Some(4) && told.contains("are trimmed"), "{refused:?}");
+    }
+    let set = set_primary(&mut deployment, &["--force"]).await?;
+    ensure!(set.iter().all(|set| set.status.success()), "{set:?}");
     let halted = async || {
         let ready = deployment.ops(Kind::Writer, 0).get("/readyz?verbose").send().await?.text();
         Ok(ready.matches("halted, log-gap").count() == 2)
