@@ -101,6 +101,8 @@ fn plain_produce(engines: &Engines, topic: &str, count: u64) -> Result<Sample> {
         "enable.idempotence=true",
         "linger.ms=1",
         "batch.num.messages=50000",
+        // The topic takes no larger ones; ours is bounded by the same limit.
+        "batch.size=524288",
         "queue.buffering.max.messages=1000000",
         "topic.partitioner=random",
     ];
