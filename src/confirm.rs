@@ -5,8 +5,44 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::Result;
+use clap::Args;
 
-use crate::{exit::Refused, output};
+use crate::{
+    exit::{Misuse, Refused},
+    output,
+};
+
+/// Arguments of a command that tells what it would do, has it agreed to, and does it.
+#[derive(Debug, Args)]
+pub(crate) struct ConfirmArgs {
+    /// Why, for those who ask later: it is kept with what is done
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only tell what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do it without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl ConfirmArgs {
+    /// Why it is done; empty where it need not be said.
+    ///
+    /// # Errors
+    /// There is none, and something is to be done.
+    pub(crate) fn why(&self) -> Result<String> {
+        let reason = self.reason.clone().unwrap_or_default();
+        if reason.trim().is_empty() && !self.dry_run {
+            let what = "say why with --reason TEXT, or only look with --dry-run";
+            return Err(Misuse(what.to_owned()).into());
+        }
+        Ok(reason)
+    }
+}
 
 /// Whether it may be done: `--yes` says so, or somebody at the terminal.
 ///

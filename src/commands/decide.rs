@@ -19,7 +19,7 @@ use crate::{
     cli::SettingsArgs,
     client_args::OpsArgs,
     commands::{decided, record_line},
-    confirm::{confirm, who},
+    confirm::{ConfirmArgs, confirm, who},
     exit::{Exit, Misuse, Refused},
     output,
 };
@@ -27,18 +27,8 @@ use crate::{
 /// Arguments that both have.
 #[derive(Debug, Args)]
 pub(crate) struct DecideArgs {
-    /// Why, for those who ask later: it stays on the control topic
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-    /// Only tell what would be done
-    #[arg(long)]
-    dry_run: bool,
-    /// Do it without asking
-    #[arg(long)]
-    yes: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     #[command(flatten)]
     ops: OpsArgs,
     #[command(flatten)]
@@ -57,8 +47,8 @@ enum Maker<'a> {
 
 /// Tells, asks, does.
 pub(crate) async fn run(decision: Decision, args: DecideArgs, before: SettingsArgs) -> Result<Exit> {
-    let DecideArgs { reason, dry_run, yes, json, ops, settings } = args;
-    let why = reason_of(reason, dry_run)?;
+    let DecideArgs { confirm: agreed, ops, settings } = args;
+    let (why, json) = (agreed.why()?, agreed.json);
     let settings = settings.over(before).load()?.settings;
     let maker = Maker::find(&ops, &settings).await?;
     let mut asked = Asked { decision, who: who(), why, dry_run: true };
@@ -67,7 +57,7 @@ pub(crate) async fn run(decision: Decision, args: DecideArgs, before: SettingsAr
     if !json {
         tell(&told)?;
     }
-    if dry_run || already {
+    if agreed.dry_run || already {
         if json {
             output::json(&told)?;
         } else if already {
@@ -75,7 +65,7 @@ pub(crate) async fn run(decision: Decision, args: DecideArgs, before: SettingsAr
         }
         return Ok(Exit::Done);
     }
-    confirm(&decision.text(), yes)?;
+    confirm(&decision.text(), agreed.yes)?;
     asked.dry_run = false;
     let done = maker.ask(&asked).await?;
     if json {
@@ -91,16 +81,6 @@ pub(crate) async fn run(decision: Decision, args: DecideArgs, before: SettingsAr
         })?;
     }
     Ok(if done["goes_on"] == true { Exit::Done } else { Exit::Partial })
-}
-
-/// # Errors
-/// There is none, and something is to be done.
-pub(crate) fn reason_of(reason: Option<String>, dry_run: bool) -> Result<String> {
-    let reason = reason.unwrap_or_default();
-    if reason.trim().is_empty() && !dry_run {
-        return Err(Misuse("say why with --reason TEXT, or only look with --dry-run".to_owned()).into());
-    }
-    Ok(reason)
 }
 
 impl<'a> Maker<'a> {

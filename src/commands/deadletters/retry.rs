@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::no_api;
 use crate::{
     client_args::OpsArgs,
-    commands::{decide::reason_of, decided, record_line},
-    confirm::{confirm, who},
+    commands::{decided, record_line},
+    confirm::{ConfirmArgs, confirm, who},
     exit::Exit,
     output,
 };
@@ -22,52 +22,43 @@ pub(super) struct RetryArgs {
     /// The letters' positions, such as 1-3-42
     #[arg(required = true, value_name = "POSITION")]
     positions: Vec<String>,
-    /// Why, for the server's log
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-    /// Only tell what would be done
-    #[arg(long)]
-    dry_run: bool,
-    /// Do it without asking
-    #[arg(long)]
-    yes: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     #[command(flatten)]
     ops: OpsArgs,
 }
 
 /// All are looked at before the first is tried.
 pub(super) async fn run(args: RetryArgs) -> Result<Exit> {
-    let why = reason_of(args.reason, args.dry_run)?;
-    let positions = args.positions.iter().map(Position::new).collect::<Result<Vec<_>, _>>()?;
-    let (ops, by) = (of_api(&args.ops).await?, who());
+    let RetryArgs { positions: named, confirm: agreed, ops } = args;
+    let why = agreed.why()?;
+    let positions = named.iter().map(Position::new).collect::<Result<Vec<_>, _>>()?;
+    let (ops, by) = (of_api(&ops).await?, who());
     let mut planned = Vec::new();
     for position in &positions {
         let told = ask(&ops, position, (&by, &why), true).await?;
-        if !args.json {
+        if !agreed.json {
             output::line(&plan(&told))?;
         }
         planned.push(told);
     }
-    if args.dry_run {
-        if args.json {
+    if agreed.dry_run {
+        if agreed.json {
             output::json(&json!({"letters": planned}))?;
         }
         return Ok(Exit::Done);
     }
-    confirm(&format!("append {} again", args.positions.join(", ")), args.yes)?;
+    confirm(&format!("append {} again", named.join(", ")), agreed.yes)?;
     let (mut done, mut failed) = (Vec::new(), false);
     for position in &positions {
         let told = ask(&ops, position, (&by, &why), false).await?;
         failed |= !matches!(told["retried"]["status"].as_str(), Some("applied" | "duplicate"));
-        if !args.json {
+        if !agreed.json {
             output::line(&outcome(position, &told["retried"]))?;
         }
         done.push(told);
     }
-    if args.json {
+    if agreed.json {
         output::json(&json!({"letters": done}))?;
     }
     Ok(if failed { Exit::Partial } else { Exit::Done })
