@@ -36,13 +36,10 @@ async fn run(context: Context) -> Result<()> {
     stage::until_shared_out(&deployment).await?;
     let workload = Workload::start(&Target::of(&deployment), &context.workload(), context.recorder())?;
     workload.more(50).await?;
-    let (mut random, ends) = (context.random(1), Instant::now() + context.length().time);
+    let mut random = context.random(1);
     let mut pace = interval(EVERY);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for _ in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    for _ in context.rounds() {
         if context.is_long() {
             pace.tick().await;
         }

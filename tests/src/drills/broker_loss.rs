@@ -38,11 +38,7 @@ async fn run(context: Context) -> Result<()> {
     let topics = deployment.topics()?;
     let mut random = context.random(1);
     let mut slowest = Duration::ZERO;
-    let ends = Instant::now() + context.length().time;
-    for round in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    for round in context.rounds() {
         let partition = random.random_range(0..deployment.partitions());
         let victim = topics.leader(&deployment.topic(), partition)?;
         let hit = Instant::now();

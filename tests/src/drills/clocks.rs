@@ -78,11 +78,7 @@ async fn run(context: Context) -> Result<()> {
     let workload = Workload::start(&Target::of(&deployment), &options, context.recorder())?;
     workload.more(50).await?;
     let stage = Stage { context: &context, deployment: &deployment, clocks: &clocks, workload: &workload };
-    let ends = Instant::now() + context.length().time;
-    for round in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    for round in context.rounds() {
         match round % 4 {
             0 => stage.broker_ahead().await?,
             1 => stage.api_and_sweeper().await?,

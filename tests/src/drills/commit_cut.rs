@@ -1,8 +1,6 @@
 //! The link between a writer and Postgres is cut when a COMMIT has been done and its answer is under way, or when the COMMIT
 //! itself is: the writer cannot tell one from the other.
 
-use std::time::Instant;
-
 use anyhow::Result;
 
 use super::{
@@ -34,11 +32,7 @@ async fn run(context: Context) -> Result<()> {
     let workload = Workload::start(&Target::of(&deployment), &context.workload(), context.recorder())?;
     let witnesses = Witnesses::start(&context, &deployment)?;
     workload.more(50).await?;
-    let ends = Instant::now() + context.length().time;
-    for round in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    for round in context.rounds() {
         if round.is_multiple_of(BREATH) {
             workload.more(100).await?;
         }

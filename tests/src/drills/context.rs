@@ -83,6 +83,13 @@ impl Context {
         self.0.request.length
     }
 
+    /// A number for each round, until so many are done or the time is up.
+    pub fn rounds(&self) -> impl Iterator<Item = u64> + use<> {
+        let Length { time, count } = self.length();
+        let ends = Instant::now() + time;
+        (0..count).take_while(move |_| Instant::now() < ends)
+    }
+
     /// Whether times are judged: see [`Context::judge`].
     pub fn is_long(&self) -> bool {
         self.0.request.is_long

@@ -68,12 +68,8 @@ async fn run(context: Context) -> Result<()> {
     let options = Options { seed: context.seed(), ..Options::default() };
     let workload = Workload::start(&Target::of(&deployment), &options, context.recorder())?;
     workload.more(50).await?;
-    let ends = Instant::now() + context.length().time;
     let mut full = Vec::new();
-    for round in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    for round in context.rounds() {
         full.extend(cut(&context, (&deployment, &proxy), round).await?);
         workload.more(50).await?;
     }

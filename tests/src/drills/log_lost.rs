@@ -41,11 +41,7 @@ pub(super) const DRILL: Drill = Drill {
 };
 
 async fn run(context: Context) -> Result<()> {
-    let ends = Instant::now() + context.length().time;
-    for round in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    for round in context.rounds() {
         match round % 4 {
             0 => tail_cut(&context).await?,
             1 => made_anew(&context).await?,

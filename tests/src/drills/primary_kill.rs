@@ -36,11 +36,8 @@ async fn run(context: Context) -> Result<()> {
     let workload = Workload::start(&Target::of(&deployment), &context.workload(), context.recorder())?;
     let steady = Steady::start(&context, &deployment);
     workload.more(50).await?;
-    let (mut random, ends) = (context.random(1), Instant::now() + context.length().time);
-    for _ in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    let mut random = context.random(1);
+    for _ in context.rounds() {
         block_in_place(|| cluster.kill(0))?;
         context.fault("kill -9 of the primary", "node-0");
         steady.more(ACCEPTED).await?;

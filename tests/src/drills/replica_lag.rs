@@ -3,10 +3,7 @@
 //!
 //! Invariant: conflicts were counted by Postgres; a drill without one shows nothing.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -51,11 +48,8 @@ async fn run(context: Context) -> Result<()> {
     let workload = Workload::start(&Target::of(&deployment), &context.workload(), context.recorder())?;
     let steady = Steady::start(&context, &deployment);
     workload.more(50).await?;
-    let (mut conflicts, ends) = (0, Instant::now() + context.length().time);
-    for _ in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    let mut conflicts = 0;
+    for _ in context.rounds() {
         behind(&context, &cluster, &deployment, &workload).await?;
         conflicts += conflict(&context, &deployment, &workload).await?;
         block_in_place(|| cluster.kill(1))?;

@@ -45,11 +45,7 @@ async fn run(context: Context) -> Result<()> {
     let engines = Engines::shared()?;
     let link = Proxy::start(engines.primary()?)?;
     let deployment = Deployment::start_on(engines.with_primary_at(link.address()), &deployed()).await?;
-    let ends = Instant::now() + context.length().time;
-    for round in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    for round in context.rounds() {
         // Another seed each time: the same clients would repeat their Idempotency-Keys.
         let seed = context.seed().wrapping_add(round);
         let options = Options { seed, rate: 100, native_per_cent: 0, ..Options::default() };

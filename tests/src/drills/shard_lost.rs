@@ -43,11 +43,8 @@ async fn run(context: Context) -> Result<()> {
     stage::until_shared_out(&deployment).await?;
     let workload = Workload::start(&Target::of(&deployment), &context.workload(), context.recorder())?;
     let steady = Steady::start(&context, &deployment);
-    let (ends, mut slowest) = (Instant::now() + context.length().time, Duration::ZERO);
-    for _ in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    let mut slowest = Duration::ZERO;
+    for _ in context.rounds() {
         workload.more(BEFORE).await?;
         block_in_place(|| cluster.lose(0))?;
         context.fault("shard lost, data and all", &format!("shard-{SHARD}"));

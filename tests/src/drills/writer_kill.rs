@@ -34,11 +34,8 @@ async fn run(context: Context) -> Result<()> {
     let owners = Owners::open(&deployment)?;
     let workload = Workload::start(&Target::of(&deployment), &context.workload(), context.recorder())?;
     workload.more(50).await?;
-    let (mut random, ends) = (context.random(1), Instant::now() + context.length().time);
-    for round in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    let mut random = context.random(1);
+    for round in context.rounds() {
         // Each point in turn, so that a short run has each.
         kill(&context, (&mut deployment, &proxy, &owners), (round % 3, &mut random)).await?;
     }

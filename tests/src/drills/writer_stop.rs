@@ -38,11 +38,7 @@ async fn run(context: Context) -> Result<()> {
     let owners = Owners::open(&deployment)?;
     let workload = Workload::start(&Target::of(&deployment), &context.workload(), context.recorder())?;
     workload.more(50).await?;
-    let ends = Instant::now() + context.length().time;
-    for round in 0..context.length().count {
-        if Instant::now() >= ends {
-            break;
-        }
+    for round in context.rounds() {
         let moment = if round.is_multiple_of(2) { Direction::ToServer } else { Direction::ToClient };
         stop(&context, &mut deployment, (&proxy, &owners, moment)).await?;
     }
