@@ -44,7 +44,7 @@ use anyhow::{Result, bail, ensure};
 pub use self::{
     context::Context,
     report::{Report, Verdict},
-    stage::{COMMIT, COMMITTED, Owners},
+    stage::{COMMIT, COMMITTED, Owners, owned, until_shared_out},
 };
 
 /// A drill at work. It may stay on the thread that polls it.

@@ -5,11 +5,12 @@ use std::{path::Path, process::Command, time::Instant};
 use anyhow::{Result, ensure};
 use millpond_tests::{
     deployment::{Deployment, Options},
+    drills::until_shared_out,
     process::run,
     roles::Kind,
 };
 
-use super::{load::Load, sharing::until_shared_out};
+use super::load::Load;
 
 /// Two writers that share. `before` they join.
 async fn two_writers(before: impl FnOnce(&Deployment) -> Result<()>) -> Result<Deployment> {

@@ -3,17 +3,16 @@
 use anyhow::{Result, ensure};
 use millpond_tests::{
     deployment::{Deployment, Options},
+    drills::{owned, until_shared_out},
     roles::Kind,
 };
-
-use super::sharing::{owned, until_shared_out};
 
 async fn all_are_diverged(deployment: &Deployment) -> Result<bool> {
     let mut all = Vec::new();
     for writer in 0..2 {
         all.extend(owned(deployment, writer).await?);
     }
-    let diverged = all.iter().filter(|line| line.contains("log-diverged")).count();
+    let diverged = all.iter().filter(|(_, state)| state.contains("log-diverged")).count();
     Ok(diverged == deployment.partitions() as usize)
 }
 

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use millpond_tests::{
     deployment::{Deployment, Options},
+    drills::until_shared_out,
     http::Http,
     roles::Kind,
 };
@@ -15,29 +16,6 @@ async fn metric(ops: &Http, name: &str) -> Result<u64> {
     let text = ops.get("/metrics").send().await?.text();
     let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.split_whitespace().next_back());
     lines.map(|number| Ok(number.parse::<u64>()?)).sum()
-}
-
-/// The partitions that a writer has, as its `/readyz` lists them.
-pub(super) async fn owned(deployment: &Deployment, writer: usize) -> Result<Vec<String>> {
-    let ready = deployment.ops(Kind::Writer, writer).get("/readyz?verbose").send().await?.text();
-    let lines = ready.lines().filter_map(|line| line.split_once("]partition "));
-    Ok(lines.map(|(_, rest)| rest.to_owned()).collect())
-}
-
-/// Waits until every writer has partitions, and together they have each once and none stands still.
-pub(super) async fn until_shared_out(deployment: &Deployment) -> Result<()> {
-    let shared_out = async || {
-        let mut all = Vec::new();
-        for writer in 0..deployment.count(Kind::Writer) {
-            let own = owned(deployment, writer).await?;
-            if own.is_empty() {
-                return Ok(false);
-            }
-            all.extend(own);
-        }
-        Ok(all.len() == deployment.partitions() as usize && all.iter().all(|line| line.ends_with(" ok")))
-    };
-    deployment.until("every writer has partitions, and all are applied", shared_out).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

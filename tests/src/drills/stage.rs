@@ -37,7 +37,7 @@ pub(super) async fn linked() -> Result<(Deployment, Proxy)> {
 }
 
 /// What a writer says of its partitions: the partition and its state.
-pub(super) async fn owned(deployment: &Deployment, writer: usize) -> Result<Vec<(u32, String)>> {
+pub async fn owned(deployment: &Deployment, writer: usize) -> Result<Vec<(u32, String)>> {
     let ready = deployment.ops(Kind::Writer, writer).get("/readyz?verbose").send().await?.text();
     let lines = ready.lines().filter_map(|line| line.split_once("]partition "));
     let parsed = lines.filter_map(|(_, rest)| {
@@ -48,7 +48,7 @@ pub(super) async fn owned(deployment: &Deployment, writer: usize) -> Result<Vec<
 }
 
 /// Waits until every writer has partitions, and together they have each once and none stands still.
-pub(super) async fn until_shared_out(deployment: &Deployment) -> Result<()> {
+pub async fn until_shared_out(deployment: &Deployment) -> Result<()> {
     let shared_out = async || {
         let mut all = Vec::new();
         for writer in 0..deployment.count(Kind::Writer) {
