@@ -5,27 +5,13 @@ use anyhow::{Context, Result, ensure};
 use millpond::embedded::Options;
 use millpond_log::Topologies;
 use millpond_schemas::Position;
-use millpond_tests::{pond::Pond, server::Server};
+use millpond_tests::pond::Pond;
 use tempfile::TempDir;
 
 use crate::halts::{
     Shell,
-    embedded::{REFUSE, put, sql, start, value},
+    embedded::{put, refused, sql, start, value},
 };
-
-/// A server whose shard refuses the record at the position that is answered, and a shell beside it.
-async fn refused(dir: &TempDir) -> Result<(Server, Shell, String)> {
-    let server = start(dir.path()).await?;
-    put(&server, "before", "1").await?;
-    sql(dir.path(), REFUSE)?;
-    let sent = server.http.put("/kv/poison", "x").send().await?;
-    ensure!(sent.status == 202, "{sent:?}");
-    let behind = server.http.put("/kv/behind", "2").send().await?;
-    ensure!(behind.status == 202, "{behind:?}");
-    let shell = Shell::of(&server);
-    shell.sees(0, "record-refused").await?;
-    Ok((server, shell, sent.header("kv-position").to_owned()))
-}
 
 fn offset(position: &str, more: i64) -> Result<String> {
     let (place, offset) = position.rsplit_once('-').context("a position")?;

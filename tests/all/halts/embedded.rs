@@ -45,8 +45,22 @@ pub(crate) fn sql(dir: &Path, statement: &str) -> Result<String> {
 }
 
 /// A database that can write all but the key `poison`.
-pub(crate) const REFUSE: &str = "CREATE TRIGGER no BEFORE INSERT ON kv WHEN NEW.key = CAST('poison' AS BLOB) \
+const REFUSE: &str = "CREATE TRIGGER no BEFORE INSERT ON kv WHEN NEW.key = CAST('poison' AS BLOB) \
     BEGIN SELECT RAISE(ABORT, 'no poison here'); END";
+
+/// A server whose shard refuses the record at the position that is answered, and a shell beside it.
+pub(crate) async fn refused(dir: &TempDir) -> Result<(Server, Shell, String)> {
+    let server = start(dir.path()).await?;
+    put(&server, "before", "1").await?;
+    sql(dir.path(), REFUSE)?;
+    let sent = server.http.put("/kv/poison", "x").send().await?;
+    ensure!(sent.status == 202, "{sent:?}");
+    let behind = server.http.put("/kv/behind", "2").send().await?;
+    ensure!(behind.status == 202, "{behind:?}");
+    let shell = Shell::of(&server);
+    shell.sees(0, "record-refused").await?;
+    Ok((server, shell, sent.header("kv-position").to_owned()))
+}
 
 fn copied(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
@@ -79,16 +93,9 @@ fn shard_files(dir: &Path) -> Result<Vec<PathBuf>> {
 #[tokio::test]
 async fn a_record_that_the_shard_refuses_is_skipped_as_printed() -> Result<()> {
     let dir = TempDir::new()?;
-    let server = start(dir.path()).await?;
-    put(&server, "before", "1").await?;
-    sql(dir.path(), REFUSE)?;
-    let sent = server.http.put("/kv/poison", "x").send().await?;
-    ensure!(sent.status == 202, "{sent:?}");
-    let behind = server.http.put("/kv/behind", "2").send().await?;
-    ensure!(behind.status == 202, "{behind:?}");
-    let shell = Shell::of(&server);
+    let (server, shell, position) = refused(&dir).await?;
     let printed = shell.sees(0, "record-refused").await?;
-    assert_eq!(printed, format!("millpond skip {} --dry-run", sent.header("kv-position")));
+    assert_eq!(printed, format!("millpond skip {position} --dry-run"));
     shell.follows(&printed).await?;
     shell.goes_on(0).await?;
     assert_eq!(value(&server, "behind").await?, "2");

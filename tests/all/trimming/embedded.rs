@@ -7,32 +7,47 @@ use millpond::embedded::Options;
 use millpond_log::{Clock, Manual};
 use millpond_schemas::{Offset, PartitionId, UnixMillis, floor::TRIM_AGE_MIN};
 use millpond_shard::Dump;
-use millpond_tests::pond::{Pond, key, put};
+use millpond_tests::pond::{Pond, Writer, key, put};
 use millpond_writer::Config;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const START: UnixMillis = UnixMillis(1_800_000_000_000);
-const HOUR: Duration = Duration::from_hours(1);
+pub(super) const START: UnixMillis = UnixMillis(1_800_000_000_000);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Of each value, so that some tens of them fill a segment.
 const VALUE: &str = include_str!("embedded.rs");
 
-fn options(dir: &Path, clock: &Arc<Manual>) -> Options {
+pub(super) fn options(dir: &Path, clock: &Arc<Manual>) -> Options {
     let clock = Clock::Manual(Arc::clone(clock));
     Options { partitions: 4, segment_bytes: 64 << 10, clock, ..Options::new(dir) }
 }
 
+/// An empty pond on a clock of its own.
+async fn opened() -> Result<(TempDir, Arc<Manual>, Pond)> {
+    let (dir, clock) = (TempDir::new()?, Manual::new(START));
+    let pond = Pond::open(&options(dir.path(), &clock)).await?;
+    Ok((dir, clock, pond))
+}
+
+/// Everything, in the order in which it ends.
+async fn all_end(sweeper: Sweeper, writer: Writer, pond: Pond) -> Result<()> {
+    sweeper.stop().await;
+    writer.stop().await;
+    pond.close().await;
+    Ok(())
+}
+
 /// A sweeper that trims what is older than this.
-struct Sweeper {
+pub(super) struct Sweeper {
     metrics: millpond_sweeper::Metrics,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Sweeper {
-    fn start(pond: &Pond, trim_after: Option<Duration>) -> Self {
+    pub(super) fn start(pond: &Pond, trim_after: Option<Duration>) -> Self {
         let config = millpond_sweeper::Config {
             interval: Duration::from_mins(10),
             trim_after,
@@ -45,7 +60,7 @@ impl Sweeper {
     }
 
     /// Waits for two whole rounds that begin from now on.
-    async fn rounds(&self) -> Result<()> {
+    pub(super) async fn rounds(&self) -> Result<()> {
         let wanted = self.metrics.trim_rounds() + 3;
         let reached = async {
             while self.metrics.trim_rounds() < wanted {
@@ -55,21 +70,21 @@ impl Sweeper {
         tokio::time::timeout(PATIENCE, reached).await.context("the sweeper goes on")
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         self.task.await.expect("a sweeper never panics");
     }
 }
 
 /// Puts of so many keys, all of them old ones again.
-async fn fill(pond: &Pond, keys: usize) -> Result<()> {
+pub(super) async fn fill(pond: &Pond, keys: usize) -> Result<()> {
     for at in 0..keys {
         pond.send(&put(&format!("key-{at}"), VALUE)).await?;
     }
     Ok(())
 }
 
-async fn starts(pond: &Pond) -> Result<Vec<Offset>> {
+pub(super) async fn starts(pond: &Pond) -> Result<Vec<Offset>> {
     let mut starts = Vec::new();
     for partition in (0..pond.partitions()).map(PartitionId) {
         starts.push(pond.embedded.log.bounds(partition).await?.start);
@@ -107,9 +122,7 @@ async fn nothing_needed_is_gone(pond: &Pond, now: UnixMillis) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_old_and_applied_is_trimmed_and_all_goes_on_after_a_restart() -> Result<()> {
-    let dir = TempDir::new()?;
-    let clock = Manual::new(START);
-    let pond = Pond::open(&options(dir.path(), &clock)).await?;
+    let (dir, clock, pond) = opened().await?;
     let writer = pond.writer(Config::default());
     fill(&pond, 100).await?;
     pond.drained().await?;
@@ -151,9 +164,7 @@ async fn what_is_old_and_applied_is_trimmed_and_all_goes_on_after_a_restart() ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shorter_age_than_a_day_keeps_the_last_day_all_the_same() -> Result<()> {
-    let dir = TempDir::new()?;
-    let clock = Manual::new(START);
-    let pond = Pond::open(&options(dir.path(), &clock)).await?;
+    let (_dir, clock, pond) = opened().await?;
     let writer = pond.writer(Config::default());
     let sweeper = Sweeper::start(&pond, Some(Duration::ZERO));
     fill(&pond, 100).await?;
@@ -162,17 +173,12 @@ async fn a_shorter_age_than_a_day_keeps_the_last_day_all_the_same() -> Result<()
     pond.drained().await?;
     sweeper.rounds().await?;
     assert_eq!(starts(&pond).await?, [Offset(0); 4]);
-    sweeper.stop().await;
-    writer.stop().await;
-    pond.close().await;
-    Ok(())
+    all_end(sweeper, writer, pond).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_age_nothing_is_ever_trimmed() -> Result<()> {
-    let dir = TempDir::new()?;
-    let clock = Manual::new(START);
-    let pond = Pond::open(&options(dir.path(), &clock)).await?;
+    let (_dir, clock, pond) = opened().await?;
     let writer = pond.writer(Config::default());
     fill(&pond, 100).await?;
     clock.advance(1000 * HOUR);
@@ -181,17 +187,12 @@ async fn without_an_age_nothing_is_ever_trimmed() -> Result<()> {
     let sweeper = Sweeper::start(&pond, None);
     sweeper.rounds().await?;
     assert_eq!(starts(&pond).await?, [Offset(0); 4]);
-    sweeper.stop().await;
-    writer.stop().await;
-    pond.close().await;
-    Ok(())
+    all_end(sweeper, writer, pond).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_applies_nothing_holds_the_floor_however_old_its_records_are() -> Result<()> {
-    let dir = TempDir::new()?;
-    let clock = Manual::new(START);
-    let pond = Pond::open(&options(dir.path(), &clock)).await?;
+    let (_dir, clock, pond) = opened().await?;
     let sweeper = Sweeper::start(&pond, Some(TRIM_AGE_MIN));
     // No copy is there yet.
     fill(&pond, 100).await?;
@@ -218,10 +219,7 @@ async fn a_shard_that_applies_nothing_holds_the_floor_however_old_its_records_ar
     nothing_needed_is_gone(&pond, now).await?;
     let trimmed = starts(&pond).await?;
     assert!(trimmed.iter().zip(&held).any(|(now, before)| now > before), "{held:?}, then {trimmed:?}");
-    sweeper.stop().await;
-    writer.stop().await;
-    pond.close().await;
-    Ok(())
+    all_end(sweeper, writer, pond).await
 }
 
 /// The data directory as a power loss would leave it at best for the log and at worst for the shards: all of the log,
@@ -242,9 +240,7 @@ fn without_what_was_not_synced(from: &Path, to: &Path) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_segment_goes_before_what_it_holds_is_synced_in_every_shard() -> Result<()> {
-    let (dir, lost) = (TempDir::new()?, TempDir::new()?);
-    let clock = Manual::new(START);
-    let pond = Pond::open(&options(dir.path(), &clock)).await?;
+    let ((dir, clock, pond), lost) = (opened().await?, TempDir::new()?);
     let writer = pond.writer(Config::default());
     // So little that SQLite does not sync it by itself.
     fill(&pond, 40).await?;
@@ -274,9 +270,7 @@ async fn no_segment_goes_before_what_it_holds_is_synced_in_every_shard() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_below_the_start_of_the_log_halts_and_changes_nothing() -> Result<()> {
-    let (dir, older) = (TempDir::new()?, TempDir::new()?);
-    let clock = Manual::new(START);
-    let pond = Pond::open(&options(dir.path(), &clock)).await?;
+    let ((dir, clock, pond), older) = (opened().await?, TempDir::new()?);
     let writer = pond.writer(Config::default());
     fill(&pond, 4).await?;
     pond.drained().await?;
