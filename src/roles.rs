@@ -3,6 +3,7 @@
 //! Not here: any logic of a role. Invariant: a process that is told to stop finishes what it has taken, then leaves.
 
 mod api;
+mod reach;
 mod sweeper;
 mod writer;
 

@@ -1,11 +1,15 @@
-//! The role `writer`: applies the partitions that its group gives it, and publishes dead letters.
+//! The role `writer`: applies the partitions that its group gives it, and publishes dead letters. Out of reach of every
+//! shard it leaves them to others.
 //!
-//! Not here: applying. Invariant: it leaves its group only after its last transaction has ended.
+//! Not here: applying. Invariant: told to stop, it leaves its group only after its last transaction has ended.
 
 use anyhow::{Context, Result};
 use millpond_writer::Statuses;
 
-use super::{WRITERS, Worker};
+use super::{
+    WRITERS, Worker,
+    reach::{self, Reach},
+};
 use crate::{
     deployment::Deployment,
     settings::Settings,
@@ -41,13 +45,22 @@ pub async fn run(settings: Settings) -> Result<()> {
     worker.observed.registry.register_collector(Box::new(statuses.clone()));
     let held_up = stalls::checks(deployment.log.clone());
     worker.observed.sizes(&mut worker.roles, &deployment.shards, &worker.working);
+    let reaching = Reach {
+        shards: deployment.shards.clone(),
+        statuses: statuses.clone(),
+        topology: deployment.topology.clone(),
+    };
+    let aside = reach::checks(&membership);
     let stop = worker.working.clone();
     worker.roles.spawn(async move {
-        millpond_writer::run(parts, stop).await;
+        tokio::select! {
+            () = millpond_writer::run(parts, stop) => {}
+            () = reach::follow(&membership, reaching) => {}
+        }
         membership.leave().await.context("leave the group of writers")?;
         dead_letters.close().await;
         Ok("writer")
     });
     worker.hot = Some(hot_keys(statuses.clone()));
-    worker.run(vec![checks(statuses), held_up]).await
+    worker.run(vec![checks(statuses), held_up, aside]).await
 }

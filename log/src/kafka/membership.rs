@@ -33,6 +33,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A member of a group.
 pub struct Membership {
     assigned: watch::Receiver<BTreeSet<PartitionId>>,
+    /// Whether it should be one.
+    attends: watch::Sender<bool>,
     worker: Mutex<Worker>,
 }
 
@@ -45,14 +47,31 @@ impl fmt::Debug for Membership {
 impl Membership {
     pub(super) fn join(config: &Config, group: &str, topic: &str) -> Self {
         let (sender, assigned) = watch::channel(BTreeSet::new());
-        let member = Member { config: config.member(group), topic: topic.to_owned(), assigned: sender };
+        let (attends, attending) = watch::channel(true);
+        let (config, topic) = (config.member(group), topic.to_owned());
+        let member = Member { config, topic, assigned: sender, attends: attending };
         let worker = Worker::start("kafka-member", move |stopping| member.run(&stopping));
-        Self { assigned, worker: Mutex::new(worker) }
+        Self { assigned, attends, worker: Mutex::new(worker) }
     }
 
     /// What this member is assigned, as it changes. Empty while it cannot reach the group.
     pub fn assigned(&self) -> watch::Receiver<BTreeSet<PartitionId>> {
         self.assigned.clone()
+    }
+
+    /// Leaves the group until [`Membership::come_back`]: others get this member's partitions at once.
+    pub fn stand_aside(&self) {
+        self.attends.send_replace(false);
+    }
+
+    /// Is a member again after [`Membership::stand_aside`].
+    pub fn come_back(&self) {
+        self.attends.send_replace(true);
+    }
+
+    /// Whether it should be a member, as it changes.
+    pub fn attends(&self) -> watch::Receiver<bool> {
+        self.attends.subscribe()
     }
 
     /// Leaves the group, which gives this member's partitions to others at once.
@@ -71,26 +90,31 @@ struct Member {
     config: ClientConfig,
     topic: String,
     assigned: watch::Sender<BTreeSet<PartitionId>>,
+    attends: watch::Receiver<bool>,
 }
 
 impl Member {
     fn run(self, stopping: &Stopping) {
         while !stopping.is_set() {
-            if let Err(error) = self.attend(stopping) {
+            if !*self.attends.borrow() {
+                stopping.pause(POLL);
+                continue;
+            }
+            let attended = self.attend(stopping);
+            self.assigned.send_replace(BTreeSet::new());
+            if let Err(error) = attended {
                 tracing::warn!(%error, "the group cannot be joined; trying again");
-                self.assigned.send_replace(BTreeSet::new());
                 stopping.pause(AGAIN);
             }
         }
-        self.assigned.send_replace(BTreeSet::new());
     }
 
-    /// Stays a member until it should stop, or its consumer has died.
+    /// Stays a member until it should not be one, or its consumer has died.
     fn attend(&self, stopping: &Stopping) -> Result<(), KafkaError> {
         let roll = Roll { context: Context::new(None), assigned: self.assigned.clone() };
         let consumer: BaseConsumer<Roll> = self.config.create_with_context(roll)?;
         consumer.subscribe(&[&self.topic])?;
-        while !stopping.is_set() {
+        while !stopping.is_set() && *self.attends.borrow() {
             match consumer.poll(POLL) {
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
                 Some(Err(error)) => told(&error),

@@ -61,3 +61,21 @@ async fn a_coordinator_that_moves_is_followed() {
     has(&first, PARTITIONS).await;
     first.leave().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_stands_aside_leaves_its_partitions_to_others_until_it_comes_back() {
+    let mock = mock();
+    let [first, second] = [(); 2].map(|()| join(&mock));
+    has(&first, PARTITIONS / 2).await;
+    first.stand_aside();
+    has(&second, PARTITIONS).await;
+    assert!(first.assigned().borrow().is_empty(), "another has what it should have given up");
+    first.come_back();
+    has(&first, PARTITIONS / 2).await;
+    has(&second, PARTITIONS / 2).await;
+    // One that stands aside can be told to leave, too.
+    first.stand_aside();
+    for member in [first, second] {
+        member.leave().await.unwrap();
+    }
+}
