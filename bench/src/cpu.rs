@@ -31,14 +31,16 @@ pub(crate) struct Family {
 }
 
 impl Family {
-    /// Of the process and all its descendants, those that ended and were waited for included.
-    pub(crate) fn took(&self) -> Result<Duration> {
+    /// Of the process and all its descendants, those that ended and were waited for included; not of those that have a
+    /// name of their own.
+    pub(crate) fn took(&self, named: &[Self]) -> Result<Duration> {
         let all = everybody()?;
         let root = all.get(&self.pid).with_context(|| format!("{}: no process {}", self.name, self.pid))?;
         let mut ticks = root.ticks;
         let mut parents = vec![self.pid];
         while let Some(parent) = parents.pop() {
-            for (child, one) in all.iter().filter(|(_, one)| one.parent == parent) {
+            let is_named = |child: u32| named.iter().any(|family| family.pid == child);
+            for (child, one) in all.iter().filter(|(pid, one)| one.parent == parent && !is_named(**pid)) {
                 ticks += one.ticks;
                 parents.push(*child);
             }
@@ -149,10 +151,24 @@ mod tests {
     }
 
     #[test]
-    fn a_family_has_at_least_the_time_of_its_own_process() -> Result<()> {
-        let pid = std::process::id();
-        let own = of(pid)?;
-        assert!(Family { name: "own".to_owned(), pid }.took()? >= own);
+    fn a_family_has_its_children_but_those_with_a_name_of_their_own() -> Result<()> {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo; read end"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()?;
+        let mut line = [0];
+        let said = child.stdout.as_mut().context("it is piped")?;
+        std::io::Read::read_exact(said, &mut line)?;
+        let family = |pid| Family { name: "one".to_owned(), pid };
+        let (here, theirs) = (family(std::process::id()), family(child.id()));
+        let childs = theirs.took(&[])?;
+        let apart = here.took(std::slice::from_ref(&theirs))?;
+        let together = here.took(&[])?;
+        child.kill()?;
+        child.wait()?;
+        assert!(childs > Duration::ZERO, "the child has worked for some ticks");
+        assert!(together >= apart + childs, "{together:?} is less than {apart:?} and {childs:?}");
         Ok(())
     }
 }

@@ -85,14 +85,13 @@ impl Keys {
     }
 
     /// One key more: what was inserted becomes the latest, and can be drawn.
-    pub(crate) fn grow(&mut self) -> u64 {
+    pub(crate) fn grow(&mut self) {
         self.keys += 1;
         match &mut self.drawn {
             Drawn::Latest(zipf) => *zipf = Zipf::new(self.keys, self.theta),
             // Over more keys what is hot would move with each of them: skewed ones stay those of the beginning.
             Drawn::Scrambled { .. } | Drawn::Zipf { .. } | Drawn::Uniform => {}
         }
-        self.keys - 1
     }
 
     /// A number in a range, from the same seed.

@@ -9,6 +9,7 @@ mod connection;
 mod drive;
 mod echo;
 mod fill;
+mod hold;
 mod lanes;
 mod native;
 mod plan;
@@ -29,7 +30,6 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use tokio::time::Instant;
 
-pub(crate) use self::echo::Echo;
 use self::{
     bodies::Format,
     connection::{Encoder, Protocol},
@@ -40,6 +40,7 @@ use self::{
     schedule::Arrival,
     workload::Workload,
 };
+pub(crate) use self::{echo::Echo, hold::Hold};
 use crate::{
     cpu::Family,
     keys::{Distribution, THETA},
@@ -193,9 +194,9 @@ impl Load {
         let client = Family { name: "client".to_owned(), pid: std::process::id() };
         if self.echo {
             let mut command = std::process::Command::new(std::env::current_exe()?);
-            let (child, address) = server::listening(command.arg("echo")).context("start bare hyper")?;
+            let (child, said) = server::listening(command.arg("echo")).context("start bare hyper")?;
             let processes = vec![Family { name: "echo".to_owned(), pid: child.id() }, client];
-            return Ok(Loaded { server: None, echo: Some((child, address)), processes });
+            return Ok(Loaded { server: None, echo: Some((child, said.address)), processes });
         }
         // With records alone there is no server to start.
         let only_native = self.workload.iter().all(|one| *one == Workload::Native);

@@ -30,6 +30,8 @@ enum Command {
     Stages(stages::Stages),
     /// Load in a closed or an open loop, over HTTP or straight to the log: rate, latency, CPU time of every process.
     Load(Box<load::Load>),
+    /// Many calls that wait at once: memory a call, and latency beside them, also of bare hyper.
+    Hold(load::Hold),
     /// The bare server that `load --echo` starts.
     #[command(hide = true)]
     Echo(load::Echo),
@@ -42,6 +44,7 @@ async fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Stages(stages) => stages.run().await,
         Command::Load(load) => load.run().await,
+        Command::Hold(hold) => hold.run().await,
         Command::Echo(echo) => echo.run().await,
         Command::Row(rows) => rows.run().await,
     }

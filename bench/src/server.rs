@@ -5,7 +5,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::{SocketAddr, ToSocketAddrs},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -41,12 +41,7 @@ pub(crate) struct Server {
 impl Target {
     /// Starts the server, or takes the one that runs.
     pub(crate) fn open(&self) -> Result<Server> {
-        self.open_with(&[])
-    }
-
-    /// The same; a server that is started gets these variables.
-    pub(crate) fn open_with(&self, variables: &[(&str, String)]) -> Result<Server> {
-        let Some(address) = &self.address else { return self.start(variables) };
+        let Some(address) = &self.address else { return self.start() };
         let address = resolve(address)?;
         Ok(Server { address, processes: self.pid.clone(), started: None })
     }
@@ -61,36 +56,55 @@ impl Target {
         &self.pid
     }
 
-    fn start(&self, variables: &[(&str, String)]) -> Result<Server> {
+    fn start(&self) -> Result<Server> {
         let folder = TempDir::new().context("make a folder")?;
+        let (child, said) = self.start_in(&folder.path().join("data"), &[])?;
+        let mut processes = vec![Family { name: "server".to_owned(), pid: child.id() }];
+        processes.extend_from_slice(&self.pid);
+        Ok(Server { address: said.address, processes, started: Some((child, folder)) })
+    }
+
+    /// Starts the binary on free ports, with its data in this folder.
+    pub(crate) fn start_in(&self, data: &Path, variables: &[(&str, String)]) -> Result<(Child, Said)> {
         let mut command = Command::new(&self.binary);
         command
             .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"])
-            .arg(folder.path().join("data"))
-            .env("RUST_LOG", "warn");
-        let (child, address) = listening(command.envs(variables.iter().cloned()))
-            .with_context(|| format!("start {}; cargo build --release makes it", self.binary.display()))?;
-        let mut processes = vec![Family { name: "server".to_owned(), pid: child.id() }];
-        processes.extend_from_slice(&self.pid);
-        Ok(Server { address, processes, started: Some((child, folder)) })
+            .arg(data)
+            .env("RUST_LOG", "warn")
+            .envs(variables.iter().cloned());
+        listening(&mut command)
+            .with_context(|| format!("start {}; cargo build --release makes it", self.binary.display()))
     }
 }
 
+/// Where a server says that it listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    pub(crate) address: SocketAddr,
+    /// The same, where a server says only one.
+    pub(crate) ops: SocketAddr,
+}
+
 /// Starts a process that says `http://ADDRESS` on its first line.
-pub(crate) fn listening(command: &mut Command) -> Result<(Child, SocketAddr)> {
+pub(crate) fn listening(command: &mut Command) -> Result<(Child, Said)> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let said = said(&mut child);
     if said.is_err() {
         end(&mut child);
     }
-    said.map(|address| (child, address))
+    said.map(|said| (child, said))
 }
 
-fn said(child: &mut Child) -> Result<SocketAddr> {
+fn said(child: &mut Child) -> Result<Said> {
     let output = child.stdout.take().context("its output is piped")?;
     let line = BufReader::new(output).lines().next().context("the server says nothing")??;
-    let (_, rest) = line.split_once("http://").context("it says where it listens")?;
-    rest.split_whitespace().next().unwrap_or_default().parse().context("read its address")
+    let mut addresses = line.split("http://").skip(1).map(|rest| {
+        let end = rest.find(|c: char| c.is_whitespace() || c == ')').unwrap_or(rest.len());
+        rest[..end].parse::<SocketAddr>()
+    });
+    let address = addresses.next().context("it says where it listens")?.context("read its address")?;
+    let ops = addresses.next().transpose().context("read its address")?.unwrap_or(address);
+    Ok(Said { address, ops })
 }
 
 /// Ends a process that was started here.

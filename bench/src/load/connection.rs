@@ -144,6 +144,11 @@ impl Connection {
     /// A new connection, with so many places for a call each.
     pub(super) async fn open(protocol: Protocol, address: SocketAddr, streams: usize) -> Result<Vec<Self>> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
+        Self::over(stream, protocol, streams).await
+    }
+
+    /// The same over a socket that is connected.
+    pub(super) async fn over(stream: TcpStream, protocol: Protocol, streams: usize) -> Result<Vec<Self>> {
         stream.set_nodelay(true)?;
         match protocol {
             Protocol::Http1 => Ok(vec![Self::Http1(Http1::new(stream))]),

@@ -2,7 +2,14 @@
 //!
 //! Invariant: it does no more than read a request whole and answer it.
 
-use std::{convert::Infallible, io::Write, sync::Arc};
+use std::{
+    convert::Infallible,
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -21,7 +28,7 @@ pub(crate) struct Echo {
     /// Status of every answer.
     #[arg(long, default_value_t = 202)]
     status: u16,
-    /// Hold every PUT for ever.
+    /// Hold every PUT for ever, and answer a GET with how many are held.
     #[arg(long)]
     hold: bool,
 }
@@ -34,13 +41,14 @@ impl Echo {
         let status = StatusCode::from_u16(self.status).context("read the status")?;
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http2().max_concurrent_streams(1_000);
-        let (builder, hold) = (Arc::new(builder), self.hold);
+        let builder = Arc::new(builder);
+        let held = self.hold.then(|| Arc::new(AtomicU64::new(0)));
         loop {
             let (stream, _from) = listener.accept().await.context("accept")?;
             stream.set_nodelay(true)?;
-            let builder = Arc::clone(&builder);
+            let (builder, held) = (Arc::clone(&builder), held.clone());
             tokio::spawn(async move {
-                let service = service_fn(move |request| answer(request, status, hold));
+                let service = service_fn(move |request| answer(request, status, held.clone()));
                 // A client that goes away is no news.
                 let _gone = builder.serve_connection(TokioIo::new(stream), service).await;
             });
@@ -51,15 +59,21 @@ impl Echo {
 async fn answer(
     request: Request<Incoming>,
     status: StatusCode,
-    hold: bool,
+    held: Option<Arc<AtomicU64>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let is_put = request.method() == http::Method::PUT;
     let mut body = request.into_body();
     while let Some(Ok(_frame)) = body.frame().await {}
-    if hold && is_put {
+    let Some(held) = held else { return Ok(respond(status, Bytes::new())) };
+    if is_put {
+        held.fetch_add(1, Ordering::Relaxed);
         std::future::pending::<()>().await;
     }
-    let mut response = Response::new(Full::default());
+    Ok(respond(StatusCode::OK, format!("held {}\n", held.load(Ordering::Relaxed)).into()))
+}
+
+fn respond(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    Ok(response)
+    response
 }

@@ -66,19 +66,20 @@ impl Lanes {
             let (begin, begun) = channel();
             let (job, ready, made) = (job.clone(), ready.clone(), Arc::clone(&made));
             let thread = std::thread::Builder::new().name(format!("load-{number}"));
-            let thread = thread.spawn(move || lane(&job, number, (&ready, &begun), &made))?;
+            let thread = thread.spawn(move || lane(&job, number, (ready, &begun), &made))?;
             anyhow::Ok((begin, thread))
         };
         let each = (0..job.threads).map(start).collect::<Result<Vec<_>>>()?;
         drop(ready);
-        let encoded = prepared.iter().sum();
-        let mut lanes = Self { each, encoded, made };
-        match lanes.each.iter().position(|(_, thread)| thread.is_finished()) {
-            Some(ended) => {
-                Err(join(lanes.each.swap_remove(ended).1).err().unwrap_or_else(|| anyhow!("no load")))
-            }
-            None => Ok(lanes),
+        // Ends when every lane is ready or has failed.
+        let encoded: Vec<usize> = prepared.iter().collect();
+        if encoded.len() < each.len() {
+            let (begins, threads): (Vec<_>, Vec<_>) = each.into_iter().unzip();
+            drop(begins);
+            let failed = threads.into_iter().find_map(|thread| join(thread).err());
+            return Err(failed.unwrap_or_else(|| anyhow!("a lane ended early")));
         }
+        Ok(Self { each, encoded: encoded.into_iter().sum(), made })
     }
 
     /// Starts them all at this moment; returns when they are done.
@@ -109,7 +110,7 @@ fn share(all: usize, number: usize, of: usize) -> usize {
 fn lane(
     job: &Job,
     number: usize,
-    (ready, begun): (&Sender<usize>, &Receiver<Instant>),
+    (ready, begun): (Sender<usize>, &Receiver<Instant>),
     made: &Arc<AtomicU64>,
 ) -> Result<Seen> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -117,6 +118,7 @@ fn lane(
         let (slots, encoded) = job.slots(number).await?;
         let pace = job.pace(number)?;
         ready.send(encoded).context("nobody waits for this lane")?;
+        drop(ready);
         let Ok(began) = begun.recv() else { return Ok(Seen::default()) };
         drive(slots, pace, (began, job.length), made).await
     })
@@ -125,16 +127,17 @@ fn lane(
 impl Job {
     /// This lane's slots, and how many different calls they have.
     async fn slots(&self, number: usize) -> Result<(Vec<Slot>, usize)> {
-        let lane = Lane { number: number as u64, of: self.threads as u64 };
         let connections = share(self.connections, number, self.threads).max(1);
+        let places = connections * self.streams;
+        let lane = Lane { number: number as u64, of: self.threads as u64, places };
         if let Some(log) = &self.log {
             let producer = native::Producer::make(log, &self.shape, lane, self.calls())?;
             let encoded = producer.batches();
-            let slots = (0..connections * self.streams).map(|_| Slot::Native(producer.clone())).collect();
+            let slots = (0..places).map(|_| Slot::Native(producer.clone())).collect();
             return Ok((slots, encoded));
         }
         let plan = Arc::new(Plan::make(&self.shape, &self.encoder, lane, self.calls())?);
-        let mut slots = Vec::with_capacity(connections * self.streams);
+        let mut slots = Vec::with_capacity(places);
         for _ in 0..connections {
             let opened = Connection::open(self.encoder.protocol, self.address, self.streams).await?;
             slots.extend(opened.into_iter().map(|c| Slot::Http { connection: c, plan: Arc::clone(&plan) }));

@@ -3,6 +3,8 @@
 //! Invariant: a plan depends on its shape, its seed and its lane alone; two runs with one seed send the same bytes in the
 //! same order. A plan that is shorter than the run is gone through again, and the report says so.
 
+use std::collections::VecDeque;
+
 use anyhow::Result;
 use bytes::Bytes;
 
@@ -46,6 +48,8 @@ pub(super) struct Shape {
 pub(super) struct Lane {
     pub(super) number: u64,
     pub(super) of: u64,
+    /// Calls that may be under way at once: an insert is taken to be done after twice as many others.
+    pub(super) places: usize,
 }
 
 /// What one call sends.
@@ -128,6 +132,8 @@ impl Plan {
             shape,
             encoder,
             lane,
+            inserted: shape.keys,
+            under_way: VecDeque::new(),
         };
         let calls = calls.clamp(1, (shape.calls_max() / usize::try_from(lane.of)?).max(1));
         let steps = (0..calls).map(|_| planner.step()).collect::<Result<_>>()?;
@@ -156,10 +162,25 @@ struct Planner<'a> {
     lane: Lane,
     keys: Keys,
     values: Vec<Bytes>,
+    /// The next key to insert.
+    inserted: u64,
+    /// For each of the last calls how many keys it inserts.
+    under_way: VecDeque<u64>,
 }
 
 impl Planner<'_> {
     fn step(&mut self) -> Result<Step> {
+        let before = self.inserted;
+        let step = self.draw()?;
+        self.under_way.push_back(self.inserted - before);
+        if self.under_way.len() > 2 * self.lane.places {
+            let done = self.under_way.pop_front().unwrap_or_default();
+            (0..done).for_each(|_| self.keys.grow());
+        }
+        Ok(step)
+    }
+
+    fn draw(&mut self) -> Result<Step> {
         let kind = self.shape.kind(self.keys.number(0..100));
         let operations = self.shape.operations(kind);
         let request = match kind {
@@ -185,8 +206,8 @@ impl Planner<'_> {
     }
 
     fn insert(&mut self) -> String {
-        let number = self.keys.grow();
-        key(self.shared(number))
+        self.inserted += 1;
+        key(self.shared(self.inserted - 1))
     }
 
     /// Inserted keys are shared out among the lanes.

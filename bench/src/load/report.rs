@@ -32,14 +32,15 @@ pub(super) struct Measured {
 impl Cpu {
     /// What they have taken so far.
     pub(super) fn now(processes: &[Family]) -> Result<Self> {
-        let one = |family: &Family| Ok((family.clone(), family.took()?));
+        let one = |family: &Family| Ok((family.clone(), family.took(processes)?));
         Ok(Self(processes.iter().map(one).collect::<Result<_>>()?))
     }
 
     /// What they have taken since.
     pub(super) fn since(&self) -> Result<Vec<(String, Duration)>> {
+        let named: Vec<Family> = self.0.iter().map(|(family, _)| family.clone()).collect();
         let one = |(family, before): &(Family, Duration)| {
-            Ok((family.name.clone(), family.took()?.saturating_sub(*before)))
+            Ok((family.name.clone(), family.took(&named)?.saturating_sub(*before)))
         };
         self.0.iter().map(one).collect()
     }

@@ -66,7 +66,7 @@ async fn serve(mut stream: DuplexStream, began: Instant, service: Duration) {
 /// Loads over so many connections.
 async fn load(connections: usize, pace: Pace, service: Duration) -> Result<Seen> {
     let encoder = Encoder { protocol: Protocol::Http1, host: "server".to_owned() };
-    let plan = Arc::new(Plan::make(&shape(), &encoder, Lane { number: 0, of: 1 }, 100)?);
+    let plan = Arc::new(Plan::make(&shape(), &encoder, Lane { number: 0, of: 1, places: connections }, 100)?);
     let began = Instant::now();
     let slot = || {
         let (ours, theirs) = tokio::io::duplex(4096);
