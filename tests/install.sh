@@ -23,6 +23,8 @@ install_missing() {
   need python3 have python3
   need python3-venv python3 -c 'import ensurepip'
   need util-linux have setpriv
+  need iproute2 have ip
+  need nftables have nft
   need default-jdk-headless have javac
   need maven have mvn
   need postgresql have_postgres

@@ -23,6 +23,11 @@ async fn a_writer_that_wakes_up_commits_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_writer_whose_packets_to_postgres_are_lost_is_replaced() -> Result<()> {
+    short("one-way").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_was_lost_is_done_once() -> Result<()> {
     short("commit-cut").await
 }

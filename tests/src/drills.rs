@@ -17,6 +17,7 @@ mod flights;
 mod kafka_cut;
 mod log_lost;
 mod old_timeline;
+mod one_way;
 mod poison;
 mod power_cut;
 mod primary_kill;
@@ -119,6 +120,7 @@ pub const ALL: &[Drill] = &[
     primary_kill::DRILL,
     promotion::DRILL,
     old_timeline::DRILL,
+    one_way::DRILL,
     kafka_cut::DRILL,
     broker_loss::DRILL,
     producer_death::DRILL,

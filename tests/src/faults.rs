@@ -5,4 +5,5 @@
 pub mod clock;
 pub mod falsifier;
 pub mod fs;
+pub mod netns;
 pub mod proxy;

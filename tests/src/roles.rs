@@ -7,7 +7,7 @@ mod config;
 use std::{
     collections::BTreeMap,
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::config::Config;
 use crate::{
+    faults::netns,
     http::Http,
     ports,
     process::{Life, Process, until_async},
@@ -238,12 +239,16 @@ impl Role {
 
     /// Where an api listens.
     pub fn socket(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        (self.host(), self.port).into()
     }
 
     /// Where its ops listener does.
     pub fn ops_socket(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.ops_port))
+        (self.host(), self.ops_port).into()
+    }
+
+    fn host(&self) -> IpAddr {
+        netns::address(&self.environment)
     }
 }
 
@@ -256,11 +261,16 @@ fn spawn(
     // One role may be of another build than the others.
     let other = environment.get(BINARY).map(PathBuf::from);
     let mut command = millpond_at(&other.unwrap_or_else(binary_path), settings)?;
-    command.envs(environment).env_remove(BINARY);
-    command.arg(kind.to_string());
-    if kind == Kind::Api {
-        command.args(["--listen", &format!("127.0.0.1:{port}")]);
+    command.envs(environment);
+    for ours in [BINARY, netns::NAME, netns::ADDRESS] {
+        command.env_remove(ours);
     }
-    command.args(["--ops-listen", &format!("127.0.0.1:{ops_port}")]);
-    Process::spawn(&command, &[], &settings.dir.join(format!("{name}.log")), life)
+    command.arg(kind.to_string());
+    let at = |port| SocketAddr::new(netns::address(environment), port).to_string();
+    if kind == Kind::Api {
+        command.args(["--listen", &at(port)]);
+    }
+    command.args(["--ops-listen", &at(ops_port)]);
+    let within = netns::prefix(environment);
+    Process::spawn(&command, &within, &settings.dir.join(format!("{name}.log")), life)
 }

@@ -75,10 +75,17 @@ impl Engines {
 
     /// Where the primary is.
     pub fn primary(&self) -> Result<SocketAddr> {
-        let login = self.nodes.first().context("there is a primary")?;
-        let (_, host) = login.rsplit_once('@').context("it has a password")?;
-        let (host, _) = host.split_once('/').context("it has a database")?;
-        Ok(host.parse()?)
+        self.postgres()?.first().copied().context("there is a primary")
+    }
+
+    /// Where each Postgres node is; the primary first.
+    pub fn postgres(&self) -> Result<Vec<SocketAddr>> {
+        let host = |login: &String| {
+            let (_, host) = login.rsplit_once('@').context("it has a password")?;
+            let (host, _) = host.split_once('/').context("it has a database")?;
+            Ok(host.parse()?)
+        };
+        self.nodes.iter().map(host).collect()
     }
 
     /// `host:port` of the broker, or of each.

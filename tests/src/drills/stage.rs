@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::{
     deployment::{Deployment, Engines, Options, PATIENCE},
     faults::proxy::{Caught, Direction, Proxy},
+    process::until_async,
     roles::Kind,
 };
 
@@ -141,6 +142,28 @@ impl Owners {
         };
         deployment.until("a successor commits", taken_over).await
     }
+}
+
+/// Looks for a few seconds: an owner never falls, a zombie's is lower than its successor's. `highest` is what was seen.
+pub(super) async fn watch_rise(owners: &Owners, highest: &mut BTreeMap<u32, i64>) -> Result<()> {
+    let (mut seen, mut looks) = (Ok(()), 0);
+    until_async(Duration::from_secs(3), async || {
+        seen = owners.now().await.and_then(|now| rise(highest, &now));
+        looks += 1;
+        seen.is_err()
+    })
+    .await;
+    ensure!(looks > 1, "nobody looked");
+    seen
+}
+
+fn rise(highest: &mut BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Result<()> {
+    for (partition, owner) in now {
+        let known = highest.entry(*partition).or_insert(*owner);
+        ensure!(owner >= known, "partition {partition} belongs to {owner} again, after {known}");
+        *known = *owner;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,16 +1,13 @@
 //! A writer stands still, somebody else takes over, and it wakes up: what it still wanted to commit is void. It stands
 //! still with a transaction open and its COMMIT under way, or between two transactions, with a connection that is whole.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::{
     Context, Drill, Length, Need,
-    stage::{Owners, catch_commit, linked, owned, until_shared_out, writer_of},
+    stage::{Owners, catch_commit, linked, owned, until_shared_out, watch_rise, writer_of},
 };
 use crate::{
     deployment::Deployment,
@@ -79,34 +76,7 @@ async fn stop(
     }
     deployment.role(Kind::Writer, zombie).resume()?;
     // It is done with what it held when it has partitions by a Claim of its own again.
-    let rises = async || {
-        rise(&mut highest, &owners.now().await?)?;
-        anyhow::Ok(())
-    };
-    let (risen, shared) = tokio::join!(watch(rises), until_shared_out(deployment));
+    let (risen, shared) = tokio::join!(watch_rise(owners, &mut highest), until_shared_out(deployment));
     shared?;
     risen
-}
-
-/// Looks a few times; an error ends it.
-async fn watch(mut look: impl AsyncFnMut() -> Result<()>) -> Result<()> {
-    let (mut seen, mut looks) = (Ok(()), 0);
-    until_async(Duration::from_secs(3), async || {
-        seen = look().await;
-        looks += 1;
-        seen.is_err()
-    })
-    .await;
-    ensure!(looks > 1, "nobody looked");
-    seen
-}
-
-/// An owner never falls: the zombie's is lower than its successor's.
-fn rise(highest: &mut BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Result<()> {
-    for (partition, owner) in now {
-        let known = highest.entry(*partition).or_insert(*owner);
-        ensure!(owner >= known, "partition {partition} belongs to {owner} again, after {known}");
-        *known = *owner;
-    }
-    Ok(())
 }
