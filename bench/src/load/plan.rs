@@ -21,6 +21,8 @@ pub(super) const ENCODED_BYTES_MAX: usize = 256 << 20;
 const VALUES: u64 = 256;
 /// Longest scan, keys: as in YCSB.
 const SCAN_MAX: u64 = 100;
+/// See [`Lane::places`].
+const SETTLED: usize = 8;
 /// What a request takes besides its body, about.
 const REQUEST_BYTES: usize = 512;
 
@@ -48,7 +50,7 @@ pub(super) struct Shape {
 pub(super) struct Lane {
     pub(super) number: u64,
     pub(super) of: u64,
-    /// Calls that may be under way at once: an insert is taken to be done after twice as many others.
+    /// Calls that may be under way at once: an insert is taken to be done after [`SETTLED`] times as many others.
     pub(super) places: usize,
 }
 
@@ -173,7 +175,7 @@ impl Planner<'_> {
         let before = self.inserted;
         let step = self.draw()?;
         self.under_way.push_back(self.inserted - before);
-        if self.under_way.len() > 2 * self.lane.places {
+        if self.under_way.len() > SETTLED * self.lane.places {
             let done = self.under_way.pop_front().unwrap_or_default();
             (0..done).for_each(|_| self.keys.grow());
         }
