@@ -25,9 +25,6 @@ use tokio::net::TcpListener;
 /// How to answer.
 #[derive(Args)]
 pub(crate) struct Echo {
-    /// Status of every answer.
-    #[arg(long, default_value_t = 202)]
-    status: u16,
     /// Hold every PUT for ever, and answer a GET with how many are held.
     #[arg(long)]
     hold: bool,
@@ -38,7 +35,6 @@ impl Echo {
     pub(crate) async fn run(&self) -> Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("listen")?;
         writeln!(std::io::stdout(), "echo on http://{}", listener.local_addr()?)?;
-        let status = StatusCode::from_u16(self.status).context("read the status")?;
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http2().max_concurrent_streams(1_000);
         let builder = Arc::new(builder);
@@ -48,7 +44,7 @@ impl Echo {
             stream.set_nodelay(true)?;
             let (builder, held) = (Arc::clone(&builder), held.clone());
             tokio::spawn(async move {
-                let service = service_fn(move |request| answer(request, status, held.clone()));
+                let service = service_fn(move |request| answer(request, held.clone()));
                 // A client that goes away is no news.
                 let _gone = builder.serve_connection(TokioIo::new(stream), service).await;
             });
@@ -58,10 +54,10 @@ impl Echo {
 
 async fn answer(
     request: Request<Incoming>,
-    status: StatusCode,
     held: Option<Arc<AtomicU64>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let is_put = request.method() == http::Method::PUT;
+    let status = status(&request);
     let mut body = request.into_body();
     while let Some(Ok(_frame)) = body.frame().await {}
     let Some(held) = held else { return Ok(respond(status, Bytes::new())) };
@@ -70,6 +66,13 @@ async fn answer(
         std::future::pending::<()>().await;
     }
     Ok(respond(StatusCode::OK, format!("held {}\n", held.load(Ordering::Relaxed)).into()))
+}
+
+/// As a server that has done what it was asked: accepted is what writes and does not wait.
+fn status(request: &Request<Incoming>) -> StatusCode {
+    let reads = request.method() == http::Method::GET || request.uri().path() == "/kv/query";
+    let waits = request.headers().contains_key("prefer");
+    if reads || waits { StatusCode::OK } else { StatusCode::ACCEPTED }
 }
 
 fn respond(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {

@@ -113,7 +113,7 @@ impl Hold {
             drop(halted);
             if !self.no_echo {
                 let mut command = Command::new(std::env::current_exe()?);
-                command.args(["echo", "--hold", "--status", "200"]);
+                command.args(["echo", "--hold"]);
                 let (mut child, said) = server::listening(&mut command).context("start bare hyper")?;
                 let found = self.hold("bare hyper", *calls, (&child, said, &["key".to_owned()])).await;
                 server::end(&mut child);
