@@ -5,12 +5,15 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// A tick of `/proc/PID/stat`.
 const TICK_MS: u64 = 10;
 /// What starts the engines and then the table: everything below it counts.
 const STACK: &str = "millpond-stack";
+
+/// How often processes are looked at until none has ended meanwhile.
+const LOOKS_MAX: usize = 50;
 
 /// CPU time by what it was used for: the processes' names, and `tools` for what this process started and waited for.
 #[derive(Clone, Debug, Default)]
@@ -26,9 +29,8 @@ struct Process {
 impl Cpu {
     /// So far.
     pub(crate) fn now() -> Result<Self> {
-        let all = processes()?;
         let here = std::process::id();
-        let root = root(&all, here);
+        let (all, root) = settled(here)?;
         let mut by = BTreeMap::<String, Duration>::new();
         for (pid, process) in &all {
             if !is_below(&all, *pid, root) {
@@ -69,6 +71,23 @@ impl Cpu {
         };
         all.iter().map(one).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// The processes, while none of ours ended: the time of one that does is with neither or with both, for a moment.
+fn settled(here: u32) -> Result<(BTreeMap<u32, Process>, u32)> {
+    let mut all = processes()?;
+    for _ in 0..LOOKS_MAX {
+        let again = processes()?;
+        let root = root(&all, here);
+        let ours = |all: &BTreeMap<u32, Process>| -> Vec<u32> {
+            all.keys().copied().filter(|pid| is_below(all, *pid, root)).collect()
+        };
+        if ours(&all) == ours(&again) {
+            return Ok((all, root));
+        }
+        all = again;
+    }
+    bail!("processes end faster than their CPU time can be read")
 }
 
 fn processes() -> Result<BTreeMap<u32, Process>> {
