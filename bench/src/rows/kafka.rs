@@ -143,7 +143,7 @@ fn timed(mut tool: Command, count: u64) -> Result<Sample> {
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{TOOL} ended with {}: {said}", output.status);
     let last = said.lines().rfind(|line| line.starts_with("% ") && line.contains("ms: "));
-    let ms = last.and_then(|line| line.rsplit_once(" in ")?.1.split("ms").next()?.trim().parse::<u64>().ok());
+    let ms = last.and_then(|line| line.split_once(" in ")?.1.split("ms").next()?.trim().parse::<u64>().ok());
     let ms = ms.with_context(|| format!("find how long {TOOL} took in {said}"))?;
     stretch.end_with(float(count), Duration::from_millis(ms.max(1)))
 }
