@@ -25,6 +25,8 @@ use super::{
 /// How long a role may take until it works.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
+/// How long applying what was accepted may take.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(3);
 /// How long it is waited before another look at what is behind; each look costs a few ms of CPU time.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -109,10 +111,16 @@ impl Deployment {
 
     /// Waits until everything that was accepted is applied.
     pub(crate) async fn until_caught_up(&self) -> Result<()> {
-        while self.behind()? > 0 {
-            tokio::time::sleep(LOOK).await;
+        let began = Instant::now();
+        loop {
+            match self.behind()? {
+                0 => return Ok(()),
+                behind if began.elapsed() > CAUGHT_UP_WITHIN => {
+                    bail!("{behind} records are still not applied")
+                }
+                _ => tokio::time::sleep(LOOK).await,
+            }
         }
-        Ok(())
     }
 
     /// Makes each of these batches once, a few at a time.
