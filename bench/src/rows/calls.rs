@@ -2,7 +2,7 @@
 //!
 //! Invariant: keys are drawn uniformly, or by Zipf over ranks, from as many as are told; the same seed makes the same calls.
 
-use std::{fmt::Write, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write, sync::Arc};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -92,6 +92,31 @@ pub(crate) fn puts(draw: &mut Draw, count: usize, prefer: Option<&'static str>) 
     Ok(Arc::new((0..count).map(one).collect::<Result<_>>()?))
 }
 
+/// A put in each partition that waits until it is applied.
+pub(crate) fn marks(partitions: u32) -> Result<Vec<Call>> {
+    let tenant = Tenant::new("default")?;
+    let mut missing: BTreeSet<u32> = (0..partitions).collect();
+    let mut marks = Vec::new();
+    for number in 0.. {
+        if missing.is_empty() {
+            break;
+        }
+        let key = format!("mark:{number}");
+        if missing.remove(&RecordKey::new(&tenant, key.as_bytes())?.partition(partitions).0) {
+            marks.push(Call {
+                method: Method::PUT,
+                uri: format!("/kv/{key}").parse()?,
+                headers: headers(Some((
+                    HeaderName::from_static("prefer"),
+                    HeaderValue::from_static("wait=30"),
+                ))),
+                body: Bytes::new(),
+            });
+        }
+    }
+    Ok(marks)
+}
+
 /// Gets of one key each.
 pub(crate) fn gets(draw: &mut Draw, count: usize) -> Result<Arc<Vec<Call>>> {
     let one = |_| {
@@ -172,6 +197,11 @@ fn records(draw: &mut Draw, operations: usize) -> Result<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_partition_has_its_mark() {
+        assert_eq!(marks(64).unwrap().len(), 64);
+    }
 
     #[test]
     fn the_first_rank_of_zipf_is_drawn_as_often_as_it_should() {

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use http::StatusCode;
 
 use super::{
-    calls::{Draw, puts},
+    calls::{Draw, marks, puts},
     drive::{Call, Drive},
     engines::{Database, Engines},
     tools::beside,
@@ -27,9 +27,6 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How long applying what was accepted may take.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(3);
-/// How long it is waited before another look at what is behind; each look costs a few ms of CPU time.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// A deployment that runs.
 pub(crate) struct Deployment {
     api: Role,
@@ -37,6 +34,7 @@ pub(crate) struct Deployment {
     /// Of every shard.
     pub(crate) databases: Vec<Database>,
     config: PathBuf,
+    partitions: u32,
     _folder: tempfile::TempDir,
 }
 
@@ -80,7 +78,8 @@ impl Deployment {
         let output = millpond(&config)?.arg("init").output().context("run millpond init")?;
         ensure!(output.status.success(), "millpond init: {}", String::from_utf8_lossy(&output.stderr));
         let writers = vec![role(&config, "writer")?];
-        let deployment = Self { api: role(&config, "api")?, writers, databases, config, _folder: folder };
+        let deployment =
+            Self { api: role(&config, "api")?, writers, databases, config, partitions, _folder: folder };
         deployment.until_applied().await?;
         Ok(deployment)
     }
@@ -101,24 +100,19 @@ impl Deployment {
         Ok(())
     }
 
-    /// Records that are accepted and not applied.
-    pub(crate) fn behind(&self) -> Result<u64> {
-        let output = millpond(&self.config)?.args(["lag", "--json"]).output().context("run millpond lag")?;
-        ensure!(output.status.success(), "millpond lag: {}", String::from_utf8_lossy(&output.stderr));
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        behind_of(&told).with_context(|| format!("find what is behind in {told}"))
-    }
-
-    /// Waits until everything that was accepted is applied.
+    /// Waits until everything that was accepted is applied: a later write in every partition is.
     pub(crate) async fn until_caught_up(&self) -> Result<()> {
-        let began = Instant::now();
+        let (began, marks) = (Instant::now(), Arc::new(marks(self.partitions)?));
+        let connections = marks.len();
+        let drive =
+            Drive { address: self.api(), connections, length: Duration::MAX, expected: StatusCode::OK };
         loop {
-            match self.behind()? {
-                0 => return Ok(()),
-                behind if began.elapsed() > CAUGHT_UP_WITHIN => {
-                    bail!("{behind} records are still not applied")
+            match drive.each(&marks).await {
+                Ok(()) => return Ok(()),
+                Err(error) if began.elapsed() > CAUGHT_UP_WITHIN => {
+                    return Err(error.context("wait until all is applied"));
                 }
-                _ => tokio::time::sleep(LOOK).await,
+                Err(_) => {}
             }
         }
     }
@@ -150,11 +144,6 @@ impl Deployment {
             }
         }
     }
-}
-
-fn behind_of(told: &serde_json::Value) -> Option<u64> {
-    let partitions = told.get("partitions")?.as_array()?;
-    partitions.iter().map(|one| one.get("lag_records")?.as_u64()).sum()
 }
 
 fn private(path: &std::path::Path) -> Result<()> {
