@@ -60,7 +60,7 @@ impl Deployment {
         std::fs::write(&password, databases[0].password())?;
         let mut text = format!(
             "mac_key_file = \"{}\"\n[kafka]\nbrokers = \"{}\"\nprefix = \"row-{:08x}\"\ndev = true\n\
-             [log]\npartitions = {partitions}\n[shards]\npassword_file = \"{}\"\n",
+             [log]\npartitions = {partitions}\n[shards]\ncount = {shards}\npassword_file = \"{}\"\n",
             folder.path().join("mac.key").display(),
             engines.kafka,
             rand::random::<u32>(),
