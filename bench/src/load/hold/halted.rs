@@ -60,7 +60,7 @@ pub(super) fn probed(address: SocketAddr, rate: f64, length: Duration) -> Job {
         },
         encoder: Encoder { protocol: Protocol::Http1, host: address.to_string() },
         address,
-        connections: 8,
+        connections: 64,
         streams: 1,
         threads: 1,
         rate: Some(rate),
