@@ -1,5 +1,6 @@
 //! Every test that needs more than one crate. One binary, so that it links once.
 
+mod bounds;
 mod cli;
 mod compose;
 mod console;
@@ -21,6 +22,7 @@ mod rebuild;
 mod skip;
 mod sweeper;
 mod tidy;
+mod time;
 mod trimming;
 mod verify;
 mod writer;

@@ -2,4 +2,5 @@
 
 mod backlog;
 mod embedded;
+mod held;
 mod kafka;
