@@ -11,11 +11,10 @@ use tempfile::TempDir;
 async fn many_partitions_that_are_behind_are_caught_up_with_in_several_transactions() -> Result<()> {
     const PARTITIONS: u32 = 64;
     const FLUSH_BYTES: usize = 64 << 10;
+    static VALUE: [u8; FLUSH_BYTES / 4] = [b'v'; FLUSH_BYTES / 4];
     let dir = TempDir::new()?;
     let options = Options { partitions: PARTITIONS, shards: 1, ..Options::new(dir.path()) };
     let pond = Pond::open(&options).await?;
-    // As long as a quarter of a partition's share.
-    static VALUE: [u8; FLUSH_BYTES / 4] = [b'v'; FLUSH_BYTES / 4];
     let value = std::str::from_utf8(&VALUE)?;
     for partition in (0..PARTITIONS).map(PartitionId) {
         let puts: Vec<_> = (0..)
