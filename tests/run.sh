@@ -24,11 +24,11 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 say "release build"
 cargo build --release --locked
 say "instructions"
-bench/instructions
+status=0
+bench/instructions || status=$?
 say "tests"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-status=0
 tests/stack engines -- cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log" || status=$?
 # Every test binary has a line of its own; this one counts them all.
 awk '/^test result: /{passed += $4; failed += $6} END {printf "\ntotal: %d passed, %d failed\n", passed, failed}' "$log"

@@ -94,7 +94,12 @@ impl RecordKey {
 
     /// Who owns it.
     pub fn tenant(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.tenant_bytes)]).expect("a tenant is ASCII")
+        std::str::from_utf8(self.tenant_bytes()).expect("a tenant is ASCII")
+    }
+
+    /// As [`RecordKey::tenant`], without looking at them.
+    fn tenant_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.tenant_bytes)]
     }
 
     /// The key without its tenant.
@@ -135,7 +140,7 @@ impl PartialOrd for RecordKey {
 /// By tenant, then by key: the order of a shard's primary key, which differs from the joined bytes' order.
 impl Ord for RecordKey {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.tenant(), self.key_bytes()).cmp(&(other.tenant(), other.key_bytes()))
+        (self.tenant_bytes(), self.key_bytes()).cmp(&(other.tenant_bytes(), other.key_bytes()))
     }
 }
 
