@@ -22,10 +22,16 @@ impl Context {
                 acked += self.write_goes_on(deployment, api, &key).await?;
             }
         }
-        let drained = deployment.drained().await;
-        let lag = Lag { at_us: self.recorder().now_us(), records: lags(deployment)?, acked };
+        // A sweeper may append at any moment, so it is one look that must find nothing behind.
+        let mut records = Vec::new();
+        let settled = deployment.until("no partition is behind its log", async || {
+            records = lags(deployment)?;
+            Ok(records.iter().all(|lag| *lag == 0))
+        });
+        let settled = settled.await;
+        let lag = Lag { at_us: self.recorder().now_us(), records, acked };
         self.recorder().record(&Event::Lag(lag));
-        drained?;
+        settled?;
         self.deadlocks(deployment)?;
         history::collect::deployment(deployment, self.recorder()).await.context("collect")?;
         self.check().await

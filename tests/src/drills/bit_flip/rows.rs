@@ -89,6 +89,18 @@ fn places(bytes: &[u8], text: &[u8]) -> Vec<usize> {
     bytes.windows(text.len()).enumerate().filter(|(_, window)| *window == text).map(|(at, _)| at).collect()
 }
 
+/// Changes a row on the primaries, and waits until it has come to their replicas: a read may be of either.
+async fn everywhere(deployment: &Deployment, change: &str, row: usize) -> Result<()> {
+    let look = format!("SELECT md5(value) FROM kv WHERE key = convert_to('row-{row}', 'UTF8')");
+    for shard in 0..2 {
+        deployment.psql_primary(shard, change)?;
+        let has_come =
+            async || Ok(deployment.psql(shard, 1, &look)? == deployment.psql_primary(shard, &look)?);
+        deployment.until("the replica has the change", has_come).await?;
+    }
+    Ok(())
+}
+
 /// By an UPDATE that leaves the checksum alone. A write that has to read the row finds it too, and its partition stands
 /// still rather than make something of it; it goes on by itself when the row is whole.
 pub(super) async fn postgres(context: &Context) -> Result<()> {
@@ -102,17 +114,13 @@ pub(super) async fn postgres(context: &Context) -> Result<()> {
             "UPDATE kv SET value = set_bit(value, {bit}, 1 - get_bit(value, {bit})) \
              WHERE key = convert_to('row-{damaged}', 'UTF8')"
         );
-        for shard in 0..2 {
-            deployment.psql_primary(shard, &flip)?;
-        }
+        everywhere(&deployment, &flip, damaged).await?;
         context.fault("bit flipped in a row", "Postgres");
         only_it_fails(http, damaged).await?;
         let path = format!("/kv/row-{damaged}");
         let appended = http.patch(&path, APPEND.0, APPEND.1).header("prefer", "wait=1").send().await?;
         ensure!(appended.status == 202, "nothing is made of a damaged row: {appended:?}");
-        for shard in 0..2 {
-            deployment.psql_primary(shard, &flip)?;
-        }
+        everywhere(&deployment, &flip, damaged).await?;
         let wanted = format!("{}!", value(damaged));
         let applied = async || matches!(http.get(&path).send().await, Ok(answer) if answer.text() == wanted);
         let came = until_async(PATIENCE, applied).await;
