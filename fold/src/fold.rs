@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::{HashMap as FastMap, HashMapExt as _};
 use millpond_schemas::{
     Claim, Control, ControlOp, DeadLetter, DeadReason, DecodeError, Exception, Flush, IdHash, KeyMissing,
     Mutation, Offset, Op, Operation, Outcome, OutcomeRange, Position, Record, RecordKey, Refusal, Rejected,
@@ -54,7 +55,7 @@ pub fn fold(state: &State, entries: &[Entry], given: &Given) -> Result<Flush, Ha
     if let Some(claim) = state.claim.as_ref().filter(|claim| claim.fold_version > fold_version()) {
         return Err(Halt::VersionUnknown { version: claim.fold_version });
     }
-    let mut run = Run::new(state, given);
+    let mut run = Run::new(state, given, entries.len());
     for entry in entries {
         match run.step(entry) {
             Ok(()) => {}
@@ -70,9 +71,9 @@ struct Run<'a> {
     given: &'a Given,
     claim: Option<Claim>,
     next: Watermark,
-    cells: HashMap<RecordKey, Cell>,
-    seen_here: HashMap<IdHash, Seen>,
-    operations_here: HashMap<IdHash, Operation>,
+    cells: FastMap<RecordKey, Cell>,
+    seen_here: FastMap<IdHash, Seen>,
+    operations_here: FastMap<IdHash, Operation>,
     purged: Vec<(RecordKey, Version)>,
     exceptions: Vec<Exception>,
     expired: Vec<RecordKey>,
@@ -81,19 +82,20 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(state: &'a State, given: &'a Given) -> Self {
+    /// For so many entries.
+    fn new(state: &'a State, given: &'a Given, entries: usize) -> Self {
         Self {
             state,
             given,
             claim: state.claim.clone(),
             next: state.watermark.clone(),
-            cells: HashMap::new(),
-            seen_here: HashMap::new(),
-            operations_here: HashMap::new(),
+            cells: FastMap::with_capacity(entries),
+            seen_here: FastMap::with_capacity(entries),
+            operations_here: FastMap::new(),
             purged: Vec::new(),
             exceptions: Vec::new(),
             expired: Vec::new(),
-            seen: Vec::new(),
+            seen: Vec::with_capacity(entries),
             dead_letters: Vec::new(),
         }
     }
@@ -215,10 +217,7 @@ impl<'a> Run<'a> {
     }
 
     fn cell(&mut self, key: &RecordKey) -> &mut Cell {
-        if !self.cells.contains_key(key) {
-            self.cells.insert(key.clone(), Cell::new(self.given.rows.get(key)));
-        }
-        self.cells.get_mut(key).expect("it was just inserted")
+        self.cells.entry(key.clone()).or_insert_with(|| Cell::new(self.given.rows.get(key)))
     }
 
     fn control(&mut self, control: &Control, offset: Offset, time: UnixMillis) -> Result<Outcome, Halt> {
@@ -285,8 +284,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(self) -> Flush {
-        let mut rows: Vec<Upsert> = self.cells.into_values().filter_map(Cell::into_upsert).collect();
-        rows.sort_unstable_by(|a, b| a.row.key.cmp(&b.row.key));
+        let rows = by_key(self.cells.into_values().filter_map(Cell::into_upsert).map(Some).collect());
         let mut operations: Vec<Operation> = self.operations_here.into_values().collect();
         operations.sort_unstable_by_key(|operation| operation.position.offset);
         let outcomes = OutcomeRange {
@@ -309,6 +307,14 @@ impl<'a> Run<'a> {
             dead_letters: self.dead_letters,
         }
     }
+}
+
+/// In order of their keys. Rows are large, so each is moved once and not at every step of the sort.
+fn by_key(mut rows: Vec<Option<Upsert>>) -> Vec<Upsert> {
+    let key = |at: &usize| rows[*at].as_ref().map(|upsert| &upsert.row.key);
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+    order.into_iter().filter_map(|at| rows[at].take()).collect()
 }
 
 /// The mutation's id, for producers that know only that.

@@ -2,8 +2,9 @@
 //!
 //! Invariant: whether an id counts as seen is judged from offset and record time, never from its presence here.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{VecDeque, hash_map::Entry};
 
+use foldhash::HashMap;
 use millpond_schemas::{
     IdHash, Mutant, Offset, Seen, UnixMillis,
     limits::{MEMORY_MS, WINDOW_OFFSETS},
@@ -46,8 +47,10 @@ impl Window {
                 break;
             }
             self.by_offset.pop_front();
-            if self.by_hash.get(&oldest.hash).is_some_and(|known| known.offset == oldest.offset) {
-                self.by_hash.remove(&oldest.hash);
+            if let Entry::Occupied(known) = self.by_hash.entry(oldest.hash)
+                && known.get().offset == oldest.offset
+            {
+                known.remove();
             }
         }
     }
