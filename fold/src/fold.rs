@@ -71,7 +71,10 @@ struct Run<'a> {
     given: &'a Given,
     claim: Option<Claim>,
     next: Watermark,
-    cells: FastMap<RecordKey, Cell>,
+    /// In the order in which their keys came first.
+    cells: Vec<Cell>,
+    /// Where among them a key's is.
+    places: FastMap<RecordKey, usize>,
     seen_here: FastMap<IdHash, Seen>,
     operations_here: FastMap<IdHash, Operation>,
     purged: Vec<(RecordKey, Version)>,
@@ -89,7 +92,8 @@ impl<'a> Run<'a> {
             given,
             claim: state.claim.clone(),
             next: state.watermark.clone(),
-            cells: FastMap::with_capacity(entries),
+            cells: Vec::with_capacity(entries),
+            places: FastMap::with_capacity(entries),
             seen_here: FastMap::with_capacity(entries),
             operations_here: FastMap::new(),
             purged: Vec::new(),
@@ -217,7 +221,16 @@ impl<'a> Run<'a> {
     }
 
     fn cell(&mut self, key: &RecordKey) -> &mut Cell {
-        self.cells.entry(key.clone()).or_insert_with(|| Cell::new(self.given.rows.get(key)))
+        let given = self.given;
+        self.cell_or(key, || Cell::new(given.rows.get(key)))
+    }
+
+    fn cell_or(&mut self, key: &RecordKey, new: impl FnOnce() -> Cell) -> &mut Cell {
+        let place = *self.places.entry(key.clone()).or_insert(self.cells.len());
+        if place == self.cells.len() {
+            self.cells.push(new());
+        }
+        &mut self.cells[place]
     }
 
     fn control(&mut self, control: &Control, offset: Offset, time: UnixMillis) -> Result<Outcome, Halt> {
@@ -256,8 +269,7 @@ impl<'a> Run<'a> {
 
     fn sweep(&mut self, version: Version, time: UnixMillis) {
         for row in &self.given.due {
-            let cell =
-                self.cells.entry(row.key.clone()).or_insert_with(|| Cell::new(Some(&Some(row.clone()))));
+            let cell = self.cell_or(&row.key, || Cell::new(Some(&Some(row.clone()))));
             cell.delete(&row.key, version, time);
             self.expired.push(row.key.clone());
         }
@@ -284,7 +296,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(self) -> Flush {
-        let rows = by_key(self.cells.into_values().filter_map(Cell::into_upsert).map(Some).collect());
+        let rows = by_key(self.cells.into_iter().filter_map(Cell::into_upsert).map(Some).collect());
         let mut operations: Vec<Operation> = self.operations_here.into_values().collect();
         operations.sort_unstable_by_key(|operation| operation.position.offset);
         let outcomes = OutcomeRange {
