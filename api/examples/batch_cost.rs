@@ -44,7 +44,7 @@ fn records(value: &str) -> Bytes {
     let mut body = Vec::new();
     for n in 0..OPERATIONS {
         let key = RecordKey::new(&tenant, format!("key-{n:08}").as_bytes()).expect("it is short");
-        let op = Op::Put { value: value.to_owned().into(), content_type: String::new(), expiry: None };
+        let op = Op::Put { value: value.to_owned().into(), content_type: "".into(), expiry: None };
         let record = Mutation { key, id: None, conditions: Conditions::default(), op }.encode_with_key();
         let mut length = record.len();
         while length >= 0x80 {

@@ -99,7 +99,7 @@ async fn fill(app: &State, operations: &mut [Operation<'_>], accepted: &[Accepte
             Some(settled) => Answer::settled(*asked, *accepted, settled),
         };
         match told {
-            Ok(told) => *answer = Some(told),
+            Ok(told) => *answer = Some(Box::new(told)),
             Err(problem) => operation.state = Err(problem),
         }
     }

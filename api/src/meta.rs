@@ -32,7 +32,7 @@ pub(crate) async fn get(Shared(app): Shared<App>, request: Request) -> Result<Re
     let shard = app.shard_of(partition)?.name();
     let meta = json!({
         "size": row.value.as_ref().map_or(0, bytes::Bytes::len),
-        "content_type": row.content_type,
+        "content_type": &*row.content_type,
         "version": row.version.position(partition).to_string(),
         "created_at": time::rfc3339(row.created_at),
         "updated_at": time::rfc3339(row.updated_at),

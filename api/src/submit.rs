@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use millpond_log::{Acks, Append, Error};
 use millpond_schemas::{
-    Expiry, Mutation, MutationId, Offset, Op, PartitionId, Position, TtlMode, UnixMillis,
+    ByteString, Expiry, Mutation, MutationId, Offset, Op, PartitionId, Position, TtlMode, UnixMillis,
 };
 use millpond_trace::{Kind, Span, TRACEPARENT};
 use xxhash_rust::xxh3::xxh3_64;
@@ -78,7 +78,7 @@ impl State {
             self.judge_clock(mutation)?;
             let partition = self.partition_of(&mutation.key);
             let mut raw = mutation.encode();
-            raw.headers.extend(header.clone().map(|value| (TRACEPARENT.to_owned(), value)));
+            raw.headers.extend(header.clone().map(|value| (ByteString::from_static(TRACEPARENT), value)));
             records.push(SentRecord {
                 partition,
                 key_hash: key_hash(mutation.key.bytes()),

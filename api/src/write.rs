@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, header, request::Parts};
-use millpond_schemas::{CONTENT_TYPE_DEFAULT, Mutation, Op, limits::CONTENT_TYPE_BYTES_MAX};
+use millpond_schemas::{ByteString, CONTENT_TYPE_DEFAULT, Mutation, Op, limits::CONTENT_TYPE_BYTES_MAX};
 use tokio::time::Instant;
 
 use crate::{
@@ -144,13 +144,13 @@ fn refuse_part(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
+fn content_type(headers: &HeaderMap) -> Result<ByteString, Problem> {
     let code = Code::ContentTypeInvalid;
     match headers::single(headers, &header::CONTENT_TYPE, code)?.unwrap_or_default() {
-        "" => Ok(CONTENT_TYPE_DEFAULT.to_owned()),
+        "" => Ok(ByteString::from_static(CONTENT_TYPE_DEFAULT)),
         // A header may hold one; a row, and so the log, may not.
         text if text.contains('\t') => Err(Problem::new(code, "a content type holds no tab")),
-        text if text.len() <= CONTENT_TYPE_BYTES_MAX => Ok(text.to_owned()),
+        text if text.len() <= CONTENT_TYPE_BYTES_MAX => Ok(text.into()),
         _ => Err(Problem::new(code, format!("at most {CONTENT_TYPE_BYTES_MAX} bytes"))),
     }
 }

@@ -47,7 +47,7 @@ fn record_key(key: &str) -> RecordKey {
 }
 
 fn value(random: &mut StdRng, bytes: usize) -> Op {
-    Op::Put { value: text(random, bytes), content_type: CONTENT_TYPE_DEFAULT.to_owned(), expiry: None }
+    Op::Put { value: text(random, bytes), content_type: CONTENT_TYPE_DEFAULT.into(), expiry: None }
 }
 
 fn text(random: &mut StdRng, bytes: usize) -> Bytes {

@@ -134,7 +134,7 @@ fn records() -> Result<Bytes> {
     let mut body = Vec::new();
     for n in 0..OPERATIONS {
         let key = RecordKey::new(&tenant, format!("key-{n:08}").as_bytes())?;
-        let op = Op::Put { value: value.clone(), content_type: String::new(), expiry: None };
+        let op = Op::Put { value: value.clone(), content_type: "".into(), expiry: None };
         let record = Mutation { key, id: None, conditions: Conditions::default(), op }.encode_with_key();
         prost::encode_length_delimiter(record.len(), &mut body)?;
         body.extend_from_slice(&record);

@@ -73,8 +73,7 @@ impl Stages {
             let mut value = vec![0; self.value_bytes];
             keys.fill(&mut value);
             let id = MutationId { bytes: u128::from(number + 1).to_be_bytes(), durable: false };
-            let op =
-                Op::Put { value: Bytes::from(value), content_type: "text/plain".to_owned(), expiry: None };
+            let op = Op::Put { value: Bytes::from(value), content_type: "text/plain".into(), expiry: None };
             let partition = key.partition(partitions);
             let mutation = Mutation { key, id: Some(id), conditions: Conditions::default(), op };
             all.push(Append { partition, raw: mutation.encode() });

@@ -3,8 +3,8 @@
 //! Invariant: expired is absent for every operation; a rejection leaves the cell as it was.
 
 use millpond_schemas::{
-    Conditions, Effect, Expiry, Mutation, Op, Outcome, PartitionId, Rejected, Rejection, Row, TtlMode,
-    UnixMillis, Version,
+    ByteString, Conditions, Effect, Expiry, Mutation, Op, Outcome, PartitionId, Rejected, Rejection, Row,
+    TtlMode, UnixMillis, Version,
     limits::{EXPIRES_AT_MS_MAX, RESULT_BYTES_MAX},
 };
 
@@ -103,7 +103,8 @@ fn set_ttl(
 fn patch(cell: &mut Cell, mutation: &Mutation, place: Place) -> Result<Effect, Rejection> {
     let old = cell.live(place.time);
     let patched = patched(&mutation.op, old.and_then(|row| row.value.as_ref()), place.value_bytes_max)?;
-    let content_type = old.map_or(patched.content_type_new, |row| row.content_type.as_str()).to_owned();
+    let new = || ByteString::from_static(patched.content_type_new);
+    let content_type = old.map_or_else(new, |row| row.content_type.clone());
     let expires_at = old.and_then(|row| row.expires_at);
     cell.put(Row {
         key: mutation.key.clone(),
@@ -119,6 +120,6 @@ fn patch(cell: &mut Cell, mutation: &Mutation, place: Place) -> Result<Effect, R
         version: place.version,
         expires_at,
         value: Some(patched.value).filter(|value| value.len() <= RESULT_BYTES_MAX),
-        content_type,
+        content_type: content_type.to_string(),
     })
 }

@@ -51,7 +51,7 @@ async fn produce(log: &Log) {
             partition: PartitionId(at % PARTITIONS),
             raw: Raw {
                 key: Some(format!("default/key-{call}-{at}").into()),
-                headers: vec![("kv-format".to_owned(), "record".into())],
+                headers: vec![("kv-format".into(), "record".into())],
                 value: Some(vec![b'v'; 256].into()),
             },
         };

@@ -3,11 +3,12 @@
 //! Not here: the record's key and its control part. Invariant: values and patches are slices of what was read.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use prost::Message;
 
 use crate::{
     CONTENT_TYPE_DEFAULT, Conditions, DeadReason as Reason, DecodeError, Expiry, JsonInvalid, KeyInvalid,
-    Mutation, MutationId, Op, RecordKey, Tenant, TtlMode, json,
+    KeyJoiner, Mutation, MutationId, Op, RecordKey, Tenant, TtlMode, json,
     limits::{CONDITION_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, FORMAT},
     record::{is_control, refused},
     wire,
@@ -73,9 +74,8 @@ impl Mutation {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn decode(bytes: Bytes, tenant: &Tenant) -> Result<Self, MutationInvalid> {
-        let message = wire::Record::decode(bytes)
-            .map_err(|_| MutationInvalid::Undecodable("not a millpond.v1.Record"))?;
+    pub fn decode(bytes: Bytes, tenant: &Tenant, keys: &mut KeyJoiner) -> Result<Self, MutationInvalid> {
+        let message = wire::record(bytes).ok_or(MutationInvalid::Undecodable("not a millpond.v1.Record"))?;
         if message.format / 100 > FORMAT / 100 {
             return Err(MutationInvalid::Format(message.format));
         }
@@ -83,7 +83,7 @@ impl Mutation {
             return Err(MutationInvalid::Control);
         }
         let durable = message.durable;
-        let key = RecordKey::new(tenant, message.key.as_deref().unwrap_or_default())?;
+        let key = keys.join(tenant, message.key.as_deref().unwrap_or_default())?;
         let mutation = read(message, key)?;
         if durable && mutation.id.is_none() {
             return Err(MutationInvalid::Id("a durable record has an id"));
@@ -147,7 +147,7 @@ fn op(op: wire::record::Op) -> Result<Op, MutationInvalid> {
     let op = match op {
         In::Put(put) => Op::Put {
             value: put.value,
-            content_type: content_type(put.content_type)?,
+            content_type: content_type(text(put.content_type)?)?,
             expiry: wire::expiry_in(put.expiry),
         },
         In::Delete(_) => Op::Delete,
@@ -173,13 +173,17 @@ fn op(op: wire::record::Op) -> Result<Op, MutationInvalid> {
     Ok(op)
 }
 
+fn text(bytes: Bytes) -> Result<ByteString, MutationInvalid> {
+    ByteString::try_from(bytes).map_err(|_| MutationInvalid::Undecodable("not a millpond.v1.Record"))
+}
+
 /// A put without a content type has the default one. One that no header or text column could carry is refused.
-pub(crate) fn content_type(text: String) -> Result<String, MutationInvalid> {
+pub(crate) fn content_type(text: ByteString) -> Result<ByteString, MutationInvalid> {
     if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Err(MutationInvalid::ContentType("a content type is printable ASCII"));
     }
     match text.len() {
-        0 => Ok(CONTENT_TYPE_DEFAULT.to_owned()),
+        0 => Ok(ByteString::from_static(CONTENT_TYPE_DEFAULT)),
         1..=CONTENT_TYPE_BYTES_MAX => Ok(text),
         _ => Err(MutationInvalid::ContentType("the content type is too long")),
     }
@@ -224,13 +228,13 @@ mod tests {
     }
 
     fn decode(message: &wire::Record) -> Result<Mutation, MutationInvalid> {
-        Mutation::decode(message.encode_to_vec().into(), &tenant())
+        Mutation::decode(message.encode_to_vec().into(), &tenant(), &mut KeyJoiner::default())
     }
 
     #[test]
     fn a_key_is_the_tenants_own_whatever_it_looks_like() {
         let sent = mutation(Op::Delete);
-        let read = Mutation::decode(sent.encode_with_key(), &tenant()).unwrap();
+        let read = Mutation::decode(sent.encode_with_key(), &tenant(), &mut KeyJoiner::default()).unwrap();
         assert_eq!((read.key.tenant(), read.key.key_bytes()), ("acme", &b"other/key"[..]));
         assert_eq!(read, sent);
     }
@@ -244,7 +248,7 @@ mod tests {
         {
             let bytes = mutation(op).encode_with_key();
             let (Op::Put { value, .. } | Op::Append { value } | Op::MergePatch { patch: value }) =
-                Mutation::decode(bytes.clone(), &tenant()).unwrap().op
+                Mutation::decode(bytes.clone(), &tenant(), &mut KeyJoiner::default()).unwrap().op
             else {
                 panic!("another operation");
             };
@@ -276,7 +280,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _read = Mutation::decode(bytes.into(), &tenant());
+            let _read = Mutation::decode(bytes.into(), &tenant(), &mut KeyJoiner::default());
         }
     }
 }

@@ -11,6 +11,9 @@ use crate::{
     limits::{KEY_BYTES_MAX, TENANT_BYTES_MAX},
 };
 
+/// Bytes of the allocations that joined keys share.
+const SHARED_BYTES: usize = 4 << 10;
+
 /// Why a tenant or a key is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyInvalid {
@@ -69,11 +72,13 @@ impl RecordKey {
     /// Joins a tenant and a key.
     pub fn new(tenant: &Tenant, key: &[u8]) -> Result<Self, KeyInvalid> {
         check_key(key)?;
-        let mut bytes = BytesMut::with_capacity(tenant.0.len() + 1 + key.len());
-        bytes.put_slice(&tenant.0);
-        bytes.put_u8(b'/');
-        bytes.put_slice(key);
-        Ok(Self { bytes: bytes.freeze(), tenant_bytes: length_u8(tenant.0.len()) })
+        let mut bytes = BytesMut::with_capacity(joined_bytes(tenant, key));
+        join(tenant, key, &mut bytes);
+        Ok(Self::of(bytes.freeze(), tenant))
+    }
+
+    fn of(bytes: Bytes, tenant: &Tenant) -> Self {
+        Self { bytes, tenant_bytes: length_u8(tenant.0.len()) }
     }
 
     /// Reads `tenant/key` as it lies on the log. The first `/` ends the tenant.
@@ -123,6 +128,33 @@ impl RecordKey {
     pub fn hash(&self) -> u64 {
         xxhash_rust::xxh3::xxh3_64(&self.bytes)
     }
+}
+
+/// Joins many keys that live about as long as each other: they share allocations of 4 KiB.
+#[derive(Default)]
+pub struct KeyJoiner(BytesMut);
+
+impl KeyJoiner {
+    /// As [`RecordKey::new`].
+    pub fn join(&mut self, tenant: &Tenant, key: &[u8]) -> Result<RecordKey, KeyInvalid> {
+        check_key(key)?;
+        let needed = joined_bytes(tenant, key);
+        if self.0.capacity() < needed {
+            self.0 = BytesMut::with_capacity(needed.max(SHARED_BYTES));
+        }
+        join(tenant, key, &mut self.0);
+        Ok(RecordKey::of(self.0.split().freeze(), tenant))
+    }
+}
+
+fn joined_bytes(tenant: &Tenant, key: &[u8]) -> usize {
+    tenant.0.len() + 1 + key.len()
+}
+
+fn join(tenant: &Tenant, key: &[u8], into: &mut BytesMut) {
+    into.put_slice(&tenant.0);
+    into.put_u8(b'/');
+    into.put_slice(key);
 }
 
 /// The partition of any record key's bytes: `(murmur2 & 0x7fffffff) % partitions`.

@@ -24,12 +24,14 @@ pub mod sql;
 mod topology;
 mod wire;
 
+/// Text that shares its bytes: a clone copies none.
+pub use bytestring::ByteString;
 pub use control::{Claim, Control, ControlOp, KeyMissing, Keyring};
 pub use envelope::MutationInvalid;
 pub use flush::{DeadLetter, Flush, Operation, Seen, SeenInvalid, Watermark};
 pub use ids::{Generation, LogId, Offset, PartitionId, Position, PositionInvalid, UnixMillis, Version};
 pub use json::JsonInvalid;
-pub use key::{KeyInvalid, RecordKey, Tenant, partition_of};
+pub use key::{KeyInvalid, KeyJoiner, RecordKey, Tenant, partition_of};
 pub use mutant::Mutant;
 pub use mutation::{
     CONTENT_TYPE_DEFAULT, Conditions, Expiry, Fingerprint, IdHash, Mutation, MutationId, Op, TtlMode,

@@ -3,6 +3,7 @@
 //! Invariant: what is in here was checked; it could apply, whatever the row holds.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -34,7 +35,7 @@ pub enum Op {
         /// Any bytes.
         value: Bytes,
         /// At most [`crate::limits::CONTENT_TYPE_BYTES_MAX`] bytes.
-        content_type: String,
+        content_type: ByteString,
         /// None: never expires.
         expiry: Option<Expiry>,
     },

@@ -18,7 +18,7 @@ pub(crate) fn decode(raw: &Raw, key: RecordKey) -> Result<Mutation, DecodeError>
         None => Op::Delete,
         Some(value) => Op::Put {
             value: value.clone(),
-            content_type: content_type(text(raw, "content-type")?.unwrap_or_default().to_owned())?,
+            content_type: content_type(text(raw, "content-type")?.unwrap_or_default().into())?,
             expiry: expiry(raw)?,
         },
     };

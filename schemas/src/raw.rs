@@ -3,6 +3,7 @@
 //! Invariant: the log changes no byte of it. Digest and MAC cover these bytes, never a re-encoding.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{Offset, UnixMillis};
@@ -20,7 +21,7 @@ pub struct Raw {
     /// `tenant/key`; none for control records.
     pub key: Option<Bytes>,
     /// In order; names may repeat, the last one counts.
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: Vec<(ByteString, Bytes)>,
     /// None is a Kafka tombstone.
     pub value: Option<Bytes>,
 }

@@ -3,6 +3,7 @@
 //! Invariant: decoding depends on the bytes, their place, the log's identity and the keyring; on nothing else.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use prost::Message;
 
 use crate::{
@@ -72,7 +73,7 @@ impl Control {
         let value = message.encode_to_vec();
         let mac = keyring.sign(self.mac_key_id, &value)?;
         let mut raw = record_form(value);
-        raw.headers.push((HEADER_MAC.to_owned(), Bytes::copy_from_slice(&mac)));
+        raw.headers.push((ByteString::from_static(HEADER_MAC), Bytes::copy_from_slice(&mac)));
         Ok(raw)
     }
 }
@@ -92,7 +93,7 @@ impl Claim {
 fn record_form(value: Vec<u8>) -> Raw {
     Raw {
         key: None,
-        headers: vec![(HEADER_FORMAT.to_owned(), Bytes::from_static(FORMAT_RECORD))],
+        headers: vec![(ByteString::from_static(HEADER_FORMAT), Bytes::from_static(FORMAT_RECORD))],
         value: Some(value.into()),
     }
 }
@@ -140,8 +141,8 @@ impl Decoder {
         if value.is_empty() {
             return Err(refused(Reason::EmptyMutation, "the value of a kv-format: record is empty"));
         }
-        let message = wire::Record::decode(value)
-            .map_err(|_| refused(Reason::Undecodable, "the value is not a millpond.v1.Record"))?;
+        let message = wire::record(value)
+            .ok_or_else(|| refused(Reason::Undecodable, "the value is not a millpond.v1.Record"))?;
         if message.format / 100 > FORMAT / 100 {
             return Err(DecodeError::FormatUnknown(message.format));
         }

@@ -3,6 +3,7 @@
 //! Invariant: `checksum` covers every other column but `created_at`; a row that fails it is never served.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{PartitionId, RecordKey, UnixMillis, Version};
@@ -17,7 +18,7 @@ pub struct Row {
     /// None on a tombstone.
     pub value: Option<Bytes>,
     /// Empty on a tombstone.
-    pub content_type: String,
+    pub content_type: ByteString,
     /// When it expires; none: never. On a tombstone, when it became one.
     pub expires_at: Option<UnixMillis>,
     /// When a put made the key exist. On a tombstone, when it became one.
@@ -33,7 +34,7 @@ impl Row {
             key,
             version,
             value: None,
-            content_type: String::new(),
+            content_type: ByteString::new(),
             expires_at: Some(at),
             created_at: at,
             updated_at: at,

@@ -3,6 +3,9 @@
 //! Private to this crate: nobody else sees a prost type.
 //! Invariant: reading is exhaustive; what the domain cannot hold is an error, never a default.
 
+use bytes::Bytes;
+use prost::Message as _;
+
 use crate::{
     self as domain, DeadReason, Generation, LogId, Offset, Op, OutcomeInvalid, PartitionId, Position,
     RecordKey, Refusal, Rejection, TopologyInvalid, TtlMode, UnixMillis, Version,
@@ -14,11 +17,21 @@ mod generated {
 }
 pub(crate) use generated::*;
 
+/// Reads a record. None: the bytes are no such message.
+pub(crate) fn record(bytes: Bytes) -> Option<Record> {
+    let record = Record::decode(bytes).ok()?;
+    let is_text = match &record.op {
+        Some(record::Op::Put(put)) => std::str::from_utf8(&put.content_type).is_ok(),
+        _ => true,
+    };
+    is_text.then_some(record)
+}
+
 pub(crate) fn op_out(op: &Op) -> record::Op {
     match op {
         Op::Put { value, content_type, expiry } => record::Op::Put(Put {
             value: value.clone(),
-            content_type: content_type.clone(),
+            content_type: content_type.as_bytes().clone(),
             expiry: expiry.map(expiry_out),
         }),
         Op::Delete => record::Op::Delete(Delete {}),

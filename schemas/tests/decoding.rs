@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use millpond_schemas::{
-    Conditions, Control, ControlOp, DeadReason, DecodeError, Decoder, Expiry, FORMAT_RECORD, HEADER_FORMAT,
-    HEADER_MAC, KeyMissing, Keyring, LogId, Mutation, MutationId, Offset, Op, PartitionId, Raw, Received,
-    Record, RecordKey, TtlMode, UnixMillis, limits,
+    ByteString, Conditions, Control, ControlOp, DeadReason, DecodeError, Decoder, Expiry, FORMAT_RECORD,
+    HEADER_FORMAT, HEADER_MAC, KeyMissing, Keyring, LogId, Mutation, MutationId, Offset, Op, PartitionId,
+    Raw, Received, Record, RecordKey, TtlMode, UnixMillis, limits,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -30,7 +30,7 @@ fn decode(raw: Raw) -> Result<Record, DecodeError> {
 }
 
 fn plain(headers: &[(&str, &[u8])], value: Option<&'static [u8]>) -> Raw {
-    let header = |(name, value): &(&str, &[u8])| ((*name).to_owned(), Bytes::copy_from_slice(value));
+    let header = |(name, value): &(&str, &[u8])| ((*name).into(), Bytes::copy_from_slice(value));
     Raw {
         key: Some(KEY.into()),
         headers: headers.iter().map(header).collect(),
@@ -224,7 +224,7 @@ fn envelopes_that_can_never_apply_are_refused() {
         assert_eq!(refusal(Op::JsonPatch { patch: patch.into() }), DeadReason::Undecodable, "{patch}");
     }
     // Field 2, three bytes.
-    let content_type = "a\0".to_owned();
+    let content_type = "a\0".into();
     assert_eq!(
         refusal(Op::Put { value: Bytes::new(), content_type, expiry: None }),
         DeadReason::HeaderInvalid
@@ -317,13 +317,13 @@ fn a_control_part_on_a_mutation_makes_it_a_forgery() {
     assert!(forged(record(vec![0x92, 0x02, 0])));
 }
 
-fn foreign_header() -> impl Strategy<Value = (String, Bytes)> {
+fn foreign_header() -> impl Strategy<Value = (ByteString, Bytes)> {
     let names =
         ["kv-format", "kv-mac", "kv-id", "kv-durable", "kv-ttl-ms", "kv-if-match", "content-type", "x"];
     let values =
         ["record", "true", "*", "1000", "\"1-0-1\"", "\"\"", ""].map(|text| text.as_bytes().to_vec());
     let value = prop_oneof![prop::sample::select(values.to_vec()), vec(any::<u8>(), 0..34)];
-    (prop::sample::select(names.to_vec()), value).prop_map(|(name, value)| (name.to_owned(), value.into()))
+    (prop::sample::select(names.to_vec()), value).prop_map(|(name, value)| (name.into(), value.into()))
 }
 
 fn foreign_value() -> impl Strategy<Value = Vec<u8>> {

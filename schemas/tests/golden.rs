@@ -35,7 +35,7 @@ fn each(messages: &Value, part: &str, mut check: impl FnMut(&str, &Value)) {
 }
 
 fn raw(message: &Value) -> Raw {
-    let header = |header: &Value| (header[0].as_str().unwrap().to_owned(), hex(&header[1]));
+    let header = |header: &Value| (header[0].as_str().unwrap().into(), hex(&header[1]));
     Raw {
         key: (!message["key"].is_null()).then(|| hex(&message["key"])),
         headers: message["headers"].as_array().unwrap().iter().map(header).collect(),

@@ -4,8 +4,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use millpond_schemas::{
-    DeadLetter, DeadReason, Digest, Fingerprint, Generation, IdHash, LogId, Offset, Operation, Outcome,
-    OutcomeRange, PartitionId, Position, Raw, RecordKey, Refusal, Row, Seen, UnixMillis, Version, Watermark,
+    ByteString, CONTENT_TYPE_DEFAULT, DeadLetter, DeadReason, Digest, Fingerprint, Generation, IdHash, LogId,
+    Offset, Operation, Outcome, OutcomeRange, PartitionId, Position, Raw, RecordKey, Refusal, Row, Seen,
+    UnixMillis, Version, Watermark,
 };
 
 use crate::{Error, Freshness, Letter, columns::Columns, headers};
@@ -87,7 +88,7 @@ pub(crate) fn keyless(row: &impl Columns, at: usize, key: RecordKey, of: Partiti
         key,
         version: Version(integer(row, at)?),
         value: maybe_bytes(row, at + 1)?,
-        content_type: text(row, at + 2)?.to_owned(),
+        content_type: content_type(text(row, at + 2)?),
         expires_at: maybe_integer(row, at + 3)?.map(UnixMillis),
         created_at: millis(row, at + 4)?,
         updated_at: millis(row, at + 5)?,
@@ -98,6 +99,11 @@ pub(crate) fn keyless(row: &impl Columns, at: usize, key: RecordKey, of: Partiti
         return Err(Error::corrupt(DOING, format!("the row of version {position} fails its checksum")));
     }
     Ok(found)
+}
+
+/// Nearly all rows have the default one, which needs no copy.
+fn content_type(text: &str) -> ByteString {
+    if text == CONTENT_TYPE_DEFAULT { ByteString::from_static(CONTENT_TYPE_DEFAULT) } else { text.into() }
 }
 
 /// A row with its partition, from the columns [`KEYED`] that begin at `at`.

@@ -3,13 +3,14 @@
 //! Invariant: what was packed comes back equal, in order; other bytes are refused, never a panic.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use millpond_schemas::ByteString;
 
 /// A `headers` column is not one.
 #[derive(Debug, thiserror::Error)]
 #[error("packed headers cannot be read")]
 pub(crate) struct HeadersInvalid;
 
-pub(crate) fn pack(headers: &[(String, Bytes)]) -> Vec<u8> {
+pub(crate) fn pack(headers: &[(ByteString, Bytes)]) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     let mut part = |part: &[u8]| {
         bytes.put_u32(u32::try_from(part.len()).expect("a record is far below 4 GiB"));
@@ -22,10 +23,10 @@ pub(crate) fn pack(headers: &[(String, Bytes)]) -> Vec<u8> {
     bytes.into()
 }
 
-pub(crate) fn unpack(mut bytes: Bytes) -> Result<Vec<(String, Bytes)>, HeadersInvalid> {
+pub(crate) fn unpack(mut bytes: Bytes) -> Result<Vec<(ByteString, Bytes)>, HeadersInvalid> {
     let mut headers = Vec::new();
     while bytes.has_remaining() {
-        let name = String::from_utf8(take(&mut bytes)?.into()).map_err(|_| HeadersInvalid)?;
+        let name = ByteString::try_from(take(&mut bytes)?).map_err(|_| HeadersInvalid)?;
         headers.push((name, take(&mut bytes)?));
     }
     Ok(headers)
@@ -47,8 +48,8 @@ mod tests {
     fn packed_headers_come_back() {
         for headers in [
             vec![],
-            vec![(String::new(), Bytes::new())],
-            vec![("a".to_owned(), Bytes::from_static(b"\0\xff")), ("a".to_owned(), Bytes::from_static(b"2"))],
+            vec![(ByteString::new(), Bytes::new())],
+            vec![("a".into(), Bytes::from_static(b"\0\xff")), ("a".into(), Bytes::from_static(b"2"))],
         ] {
             assert_eq!(unpack(pack(&headers).into()).unwrap(), headers);
         }
@@ -56,7 +57,7 @@ mod tests {
 
     #[test]
     fn cut_headers_are_refused() {
-        let whole = pack(&[("name".to_owned(), Bytes::from_static(b"value"))]);
+        let whole = pack(&[("name".into(), Bytes::from_static(b"value"))]);
         for length in 1..whole.len() {
             assert!(unpack(whole[..length].to_vec().into()).is_err(), "{length} bytes");
         }

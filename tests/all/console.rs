@@ -48,7 +48,7 @@ async fn seeded(arguments: &[&str]) -> Result<Seeded> {
     ];
     for (partition, key) in (0..).map(PartitionId).zip(keys) {
         let key = Bytes::from([b"default/", key].concat());
-        let format = ("kv-format".to_owned(), Bytes::from_static(b"record"));
+        let format = ("kv-format".into(), Bytes::from_static(b"record"));
         let value = Some(Bytes::from_static(b"no record at all"));
         pond.append(partition, Raw { key: Some(key), headers: vec![format], value }).await?;
     }

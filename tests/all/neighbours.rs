@@ -60,7 +60,7 @@ async fn a_flush_that_needs_many_long_rows_is_applied_in_parts() -> Result<()> {
     let pond = Pond::small(dir.path()).await?;
     let names: Vec<String> = (0..600).map(|n| format!("k{n}")).collect();
     let value = Bytes::from(vec![b'v'; 500_000]);
-    let long = Op::Put { value: value.clone(), content_type: CONTENT_TYPE_DEFAULT.to_owned(), expiry: None };
+    let long = Op::Put { value: value.clone(), content_type: CONTENT_TYPE_DEFAULT.into(), expiry: None };
     for name in &names {
         pond.send(&mutation(name, long.clone())).await?;
     }

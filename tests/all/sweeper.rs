@@ -61,7 +61,7 @@ async fn two_sweepers_with_clocks_years_apart_expire_and_purge_once() -> Result<
     let writer = pond.writer(Config { claim, ..Config::default() });
     for n in 0..KEYS {
         let expiry = (n % 2 == 0).then_some(Expiry::TtlMs(5_000));
-        let content_type = CONTENT_TYPE_DEFAULT.to_owned();
+        let content_type = CONTENT_TYPE_DEFAULT.into();
         let put = Op::Put { value: format!("{n}").into(), content_type, expiry };
         pond.send(&mutation(&format!("k{n}"), put)).await?;
     }

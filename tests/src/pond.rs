@@ -202,7 +202,7 @@ pub fn put(name: &str, value: &'static str) -> Mutation {
 
 /// As [`put`], of any value.
 pub fn put_bytes(name: &str, value: impl Into<Bytes>) -> Mutation {
-    let content_type = CONTENT_TYPE_DEFAULT.to_owned();
+    let content_type = CONTENT_TYPE_DEFAULT.into();
     mutation(name, Op::Put { value: value.into(), content_type, expiry: None })
 }
 

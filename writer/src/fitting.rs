@@ -124,7 +124,7 @@ mod tests {
             key: key(name),
             version: Version(1),
             value: Some(vec![0; size].into()),
-            content_type: CONTENT_TYPE_DEFAULT.to_owned(),
+            content_type: CONTENT_TYPE_DEFAULT.into(),
             expires_at: None,
             created_at: UnixMillis(0),
             updated_at: UnixMillis(0),
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_grows_within_the_batch_counts_as_it_grows() {
-        let long = Op::Put { value: vec![0; 1 << 19].into(), content_type: String::new(), expiry: None };
+        let long = Op::Put { value: vec![0; 1 << 19].into(), content_type: "".into(), expiry: None };
         let mut batch = vec![("a", long)];
         batch.extend((0..5000).map(|_| ("a", merge())));
         assert_eq!(records(&entries(batch), &given(&[("a", 1)])), 1 + (WORK_MAX >> 19));

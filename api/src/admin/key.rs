@@ -69,7 +69,7 @@ fn insert_row(told: &mut Value, row: &Row, partition: PartitionId) {
     let preview = &value[..value.len().min(PREVIEW_BYTES_MAX)];
     told["version"] = row.version.position(partition).to_string().into();
     told["size"] = value.len().into();
-    told["content_type"] = row.content_type.as_str().into();
+    told["content_type"] = (*row.content_type).into();
     told["created_at"] = time::rfc3339(row.created_at).into();
     told["updated_at"] = time::rfc3339(row.updated_at).into();
     told["expires_at"] = row.expires_at.map(time::rfc3339).into();

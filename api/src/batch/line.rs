@@ -3,15 +3,16 @@
 //! Values are slices of the body, not copies, wherever JSON escapes nothing.
 //! Invariant: a line that is refused says so with the code that the single call would have got.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use millpond_schemas::{
-    CONTENT_TYPE_DEFAULT, Conditions, Expiry, JsonInvalid, Mutation, MutationId, Op, RecordKey, json,
+    ByteString, CONTENT_TYPE_DEFAULT, Conditions, Expiry, JsonInvalid, KeyJoiner, Mutation, MutationId, Op,
+    RecordKey, json,
     limits::{CONDITION_BYTES_MAX, CONTENT_TYPE_BYTES_MAX},
 };
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Visitor};
 use serde_json::{Value, value::RawValue};
 
 use super::operations::Context;
@@ -28,23 +29,23 @@ pub(crate) struct Line<'a> {
     /// Echoed.
     #[serde(borrow, default, deserialize_with = "there")]
     pub(crate) id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "there")]
+    #[serde(borrow, default, deserialize_with = "text")]
     op: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "there")]
     key: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "there")]
+    #[serde(borrow, default, deserialize_with = "text")]
     key_b64: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "there")]
     value: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "there")]
+    #[serde(borrow, default, deserialize_with = "text")]
     value_b64: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "there")]
+    #[serde(borrow, default, deserialize_with = "text")]
     content_type: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "there")]
     ttl: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "there")]
     expires_at: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "there")]
+    #[serde(borrow, default, deserialize_with = "text")]
     mode: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "there")]
     by: Option<&'a RawValue>,
@@ -52,17 +53,40 @@ pub(crate) struct Line<'a> {
     initial: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "there")]
     patch: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "there")]
+    #[serde(borrow, default, deserialize_with = "text")]
     if_version: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "there")]
     if_absent: Option<bool>,
-    #[serde(borrow, default, deserialize_with = "there")]
+    #[serde(borrow, default, deserialize_with = "text")]
     idempotency_key: Option<Cow<'a, str>>,
 }
 
 /// A null is no way to leave a member out: a condition or a TTL would be lost.
 fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// As [`there`], of a string: borrowed where JSON escapes nothing. `Cow` by itself always copies.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'de, str>>, D::Error> {
+    deserializer.deserialize_str(Text).map(Some)
+}
+
+struct Text;
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
 }
 
 /// The id of a line that is otherwise wrong, if it is JSON.
@@ -94,23 +118,27 @@ impl<'a> Line<'a> {
     }
 
     /// The mutation that the line asks for. `number` counts from 1.
-    pub(crate) fn mutation(&self, number: usize, context: &Context<'_>) -> Result<Mutation, Problem> {
-        let key = self.key(context)?;
+    pub(crate) fn mutation(
+        &self,
+        number: usize,
+        context: &Context<'_>,
+        keys: &mut KeyJoiner,
+    ) -> Result<Mutation, Problem> {
+        let key = self.key(context, keys)?;
         let op = self.op(context)?;
         let conditions = self.conditions()?;
         let id = self.id(&key, number, context)?;
         Ok(Mutation { key, id: Some(id), conditions, op })
     }
 
-    fn key(&self, context: &Context<'_>) -> Result<RecordKey, Problem> {
+    fn key(&self, context: &Context<'_>, keys: &mut KeyJoiner) -> Result<RecordKey, Problem> {
         let invalid = |detail: &'static str| Problem::new(Code::KeyInvalid, detail);
         let key = match (self.key, &self.key_b64) {
             (Some(key), None) => string(key, context.body).ok_or_else(|| invalid("`key` is a string"))?,
             (None, Some(text)) => base64(text).ok_or_else(|| invalid("`key_b64` is base64"))?,
             _ => return Err(invalid("an operation has a `key` or a `key_b64`")),
         };
-        RecordKey::new(context.tenant, &key)
-            .map_err(|error| Problem::new(Code::KeyInvalid, error.to_string()))
+        keys.join(context.tenant, &key).map_err(|error| Problem::new(Code::KeyInvalid, error.to_string()))
     }
 
     fn op(&self, context: &Context<'_>) -> Result<Op, Problem> {
@@ -171,13 +199,15 @@ impl<'a> Line<'a> {
         Ok(value)
     }
 
-    fn content_type(&self) -> Result<String, Problem> {
-        let text = self.content_type.as_deref().unwrap_or(CONTENT_TYPE_DEFAULT);
+    fn content_type(&self) -> Result<ByteString, Problem> {
+        let Some(text) = self.content_type.as_deref() else {
+            return Ok(ByteString::from_static(CONTENT_TYPE_DEFAULT));
+        };
         let printable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
         if text.is_empty() || text.len() > CONTENT_TYPE_BYTES_MAX || !printable {
             return Err(Problem::new(Code::ContentTypeInvalid, "1 to 255 bytes of printable ASCII"));
         }
-        Ok(text.to_owned())
+        Ok(text.into())
     }
 
     fn expiry(&self, context: &Context<'_>) -> Result<Option<Expiry>, Problem> {

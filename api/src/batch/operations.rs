@@ -5,7 +5,9 @@
 use std::{io::BufRead, mem};
 
 use bytes::Bytes;
-use millpond_schemas::{Mutation, MutationId, RecordKey, Tenant, UnixMillis, limits::BATCH_OPERATIONS_MAX};
+use millpond_schemas::{
+    KeyJoiner, Mutation, MutationId, RecordKey, Tenant, UnixMillis, limits::BATCH_OPERATIONS_MAX,
+};
 use serde_json::value::RawValue;
 
 use super::{
@@ -33,7 +35,8 @@ pub(crate) struct Operation<'a> {
 /// An operation that was not refused.
 pub(crate) struct Pending {
     pub(crate) asked: Asked,
-    pub(crate) answer: Option<Answer>,
+    /// Boxed: most batches have none, and each operation would be many times as large.
+    pub(crate) answer: Option<Box<Answer>>,
 }
 
 /// What operations are read against.
@@ -90,8 +93,9 @@ impl<'a> Batch<'a> {
         let body: &'a [u8] = context.body;
         let lines = || (1..).zip(lines(body)).filter(|(_, line)| !line.is_empty());
         let mut batch = Self::of(lines().take(BATCH_OPERATIONS_MAX + 1).count())?;
+        let mut keys = KeyJoiner::default();
         for (number, text) in lines() {
-            let (id, mutation) = of_object(text, number, context);
+            let (id, mutation) = of_object(text, number, context, &mut keys);
             batch.push(number, id, mutation);
         }
         Ok(batch)
@@ -100,8 +104,9 @@ impl<'a> Batch<'a> {
     fn of_array(context: &Context<'a>) -> Result<Self, Problem> {
         let elements = array::elements(context.body)?;
         let mut batch = Self::of(elements.len())?;
+        let mut keys = KeyJoiner::default();
         for (index, element) in elements.into_iter().enumerate() {
-            let (id, mutation) = of_object(element.get().as_bytes(), index + 1, context);
+            let (id, mutation) = of_object(element.get().as_bytes(), index + 1, context, &mut keys);
             batch.push(index + 1, id, mutation.map_err(|problem| problem.under(format_args!("/{index}"))));
         }
         Ok(batch)
@@ -110,8 +115,9 @@ impl<'a> Batch<'a> {
     fn of_records(context: &Context<'a>) -> Result<Self, Problem> {
         let frames = records::frames(context.body)?;
         let mut batch = Self::of(frames.len())?;
+        let mut keys = KeyJoiner::default();
         for (number, frame) in (1..).zip(frames) {
-            batch.push(number, None, records::mutation(frame, number, context));
+            batch.push(number, None, records::mutation(frame, number, context, &mut keys));
         }
         Ok(batch)
     }
@@ -163,9 +169,10 @@ fn of_object<'a>(
     text: &'a [u8],
     number: usize,
     context: &Context<'_>,
+    keys: &mut KeyJoiner,
 ) -> (Option<&'a RawValue>, Result<Mutation, Problem>) {
     match Line::parse(text) {
-        Ok(line) => (line.id, line.mutation(number, context)),
+        Ok(line) => (line.id, line.mutation(number, context, keys)),
         Err(problem) => (line::id_of(text), Err(problem)),
     }
 }

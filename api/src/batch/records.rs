@@ -4,8 +4,7 @@
 //! another one. Its `id` and `durable` are what `idempotency_key` is on a line.
 //! Invariant: values and patches are slices of the body.
 
-use bytes::Bytes;
-use millpond_schemas::{Mutation, MutationId, MutationInvalid, Op, limits::BATCH_OPERATIONS_MAX};
+use millpond_schemas::{KeyJoiner, Mutation, MutationId, MutationInvalid, Op, limits::BATCH_OPERATIONS_MAX};
 
 use super::operations::{Context, too_many};
 use crate::{
@@ -17,9 +16,9 @@ use crate::{
 ///
 /// # Errors
 /// 400 where a length is none or leads beyond the end, 413 as soon as there are too many.
-pub(super) fn frames(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
+pub(super) fn frames(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
     let mut frames = Vec::new();
-    let mut rest = body.as_ref();
+    let mut rest = body;
     while !rest.is_empty() {
         if frames.len() == BATCH_OPERATIONS_MAX {
             return Err(too_many());
@@ -27,7 +26,7 @@ pub(super) fn frames(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
         let (frame, after) = split_frame(rest).ok_or_else(|| {
             Problem::new(Code::BodyInvalid, "the body is not length-delimited millpond.v1.Records")
         })?;
-        frames.push(body.slice_ref(frame));
+        frames.push(frame);
         rest = after;
     }
     Ok(frames)
@@ -47,9 +46,15 @@ fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     None
 }
 
-/// The mutation that a record asks for. `number` counts from 1.
-pub(super) fn mutation(frame: Bytes, number: usize, context: &Context<'_>) -> Result<Mutation, Problem> {
-    let mut mutation = Mutation::decode(frame, context.tenant).map_err(of_invalid)?;
+/// The mutation that a record, a part of the body, asks for. `number` counts from 1.
+pub(super) fn mutation(
+    frame: &[u8],
+    number: usize,
+    context: &Context<'_>,
+    keys: &mut KeyJoiner,
+) -> Result<Mutation, Problem> {
+    let frame = context.body.slice_ref(frame);
+    let mut mutation = Mutation::decode(frame, context.tenant, keys).map_err(of_invalid)?;
     match &mutation.op {
         Op::Put { value, expiry, .. } => {
             context.within_limit(value.len())?;

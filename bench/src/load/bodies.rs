@@ -70,7 +70,7 @@ fn records<'a>(puts: impl Iterator<Item = (&'a str, &'a Bytes, Option<&'a str>)>
 pub(super) fn put(tenant: &Tenant, key: &str, value: &Bytes, version: Option<&str>) -> Result<Mutation> {
     let op = Op::Put {
         value: value.clone(),
-        content_type: millpond_schemas::CONTENT_TYPE_DEFAULT.to_owned(),
+        content_type: millpond_schemas::CONTENT_TYPE_DEFAULT.into(),
         expiry: None,
     };
     let conditions = Conditions { version: version.map(str::to_owned), ..Conditions::default() };
@@ -110,6 +110,8 @@ pub(super) fn found(answer: &Bytes) -> Result<Vec<(String, String)>> {
 
 #[cfg(test)]
 mod tests {
+    use millpond_schemas::KeyJoiner;
+
     use super::*;
 
     #[test]
@@ -128,7 +130,7 @@ mod tests {
                     Some(_) => (sum, used),
                 });
             let _length = framed.split_to(used.expect("a length ends"));
-            let decoded = Mutation::decode(framed.split_to(length), &tenant)?;
+            let decoded = Mutation::decode(framed.split_to(length), &tenant, &mut KeyJoiner::default())?;
             assert_eq!(decoded, put(&tenant, key, value, version)?);
         }
         assert!(framed.is_empty());

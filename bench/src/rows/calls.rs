@@ -181,7 +181,7 @@ fn records(draw: &mut Draw, operations: usize) -> Result<Bytes> {
     let mut body = Vec::new();
     for _ in 0..operations {
         let key = RecordKey::new(&tenant, draw.key().as_bytes())?;
-        let op = Op::Put { value: value.clone(), content_type: String::new(), expiry: None };
+        let op = Op::Put { value: value.clone(), content_type: "".into(), expiry: None };
         let record = Mutation { key, id: None, conditions: Conditions::default(), op }.encode_with_key();
         let mut length = record.len();
         while length >= 0x80 {

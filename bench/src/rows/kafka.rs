@@ -271,7 +271,7 @@ fn mutation(draw: &mut Draw, number: u64, partitions: u32) -> Result<Append> {
     let id = MutationId { bytes: u128::from(number + 1).to_be_bytes(), durable: false };
     let op = Op::Put {
         value: vec![b'v'; VALUE_BYTES].into(),
-        content_type: "application/octet-stream".to_owned(),
+        content_type: "application/octet-stream".into(),
         expiry: None,
     };
     let mutation = Mutation { key, id: Some(id), conditions: Conditions::default(), op };

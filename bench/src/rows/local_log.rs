@@ -18,7 +18,7 @@ use millpond_log::{
     Append, Log,
     local::{self, DirLock},
 };
-use millpond_schemas::{PartitionId, Raw};
+use millpond_schemas::{ByteString, FORMAT_RECORD, HEADER_FORMAT, PartitionId, Raw};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::task::JoinSet;
 
@@ -137,7 +137,7 @@ impl Bench {
             partition: PartitionId(at % PARTITIONS),
             raw: Raw {
                 key: Some(Bytes::from_static(b"default/key-000000000000")),
-                headers: vec![("kv-format".to_owned(), Bytes::from_static(b"record"))],
+                headers: vec![(ByteString::from_static(HEADER_FORMAT), Bytes::from_static(FORMAT_RECORD))],
                 value: Some(self.value.clone()),
             },
         }

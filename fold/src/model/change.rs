@@ -125,11 +125,9 @@ fn patched(mutation: &Mutation, live: Option<Row>, value: Bytes, here: &Here) ->
         version: here.position.version(),
         value: None,
         content_type: match mutation.op {
-            Op::Increment { .. } => "text/plain".to_owned(),
-            Op::MergePatch { .. } | Op::JsonPatch { .. } => "application/json".to_owned(),
-            Op::Append { .. } | Op::Put { .. } | Op::Delete | Op::Ttl { .. } => {
-                CONTENT_TYPE_DEFAULT.to_owned()
-            }
+            Op::Increment { .. } => "text/plain".into(),
+            Op::MergePatch { .. } | Op::JsonPatch { .. } => "application/json".into(),
+            Op::Append { .. } | Op::Put { .. } | Op::Delete | Op::Ttl { .. } => CONTENT_TYPE_DEFAULT.into(),
         },
         expires_at: None,
         created_at: here.time,
@@ -144,7 +142,7 @@ fn patched(mutation: &Mutation, live: Option<Row>, value: Bytes, here: &Here) ->
         version: row.version,
         expires_at: row.expires_at,
         value: (value.len() <= limits::RESULT_BYTES_MAX).then_some(value),
-        content_type: row.content_type.clone(),
+        content_type: row.content_type.to_string(),
     };
     Change { row, effect: Some(effect) }
 }

@@ -8,9 +8,9 @@ use millpond_fold::{
     model::{Halt, Model},
 };
 use millpond_schemas::{
-    Conditions, Control, ControlOp, Decoder, Expiry, FORMAT_RECORD, Generation, HEADER_FORMAT, HEADER_MAC,
-    Keyring, LogId, Mutation, Offset, Op, PartitionId, Raw, Received, Record, RecordKey, UnixMillis,
-    Watermark,
+    ByteString, Conditions, Control, ControlOp, Decoder, Expiry, FORMAT_RECORD, Generation, HEADER_FORMAT,
+    HEADER_MAC, Keyring, LogId, Mutation, Offset, Op, PartitionId, Raw, Received, Record, RecordKey,
+    UnixMillis, Watermark,
     limits::{CONTROL_OFFSETS_MAX, HEADERS_MAX},
 };
 
@@ -209,18 +209,17 @@ impl Builder {
 }
 
 fn raw(key: Option<Bytes>, headers: Vec<(&str, &'static [u8])>, value: Option<Bytes>) -> Raw {
-    let headers =
-        headers.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from_static(value))).collect();
+    let headers = headers.into_iter().map(|(name, value)| (name.into(), Bytes::from_static(value))).collect();
     Raw { key, headers, value }
 }
 
 /// The plain form of a put or delete.
 fn plain(mutation: &Mutation) -> Option<Raw> {
-    let mut headers: Vec<(String, Bytes)> = Vec::new();
-    let mut header = |name: &str, value: String| headers.push((name.to_owned(), value.into()));
+    let mut headers: Vec<(ByteString, Bytes)> = Vec::new();
+    let mut header = |name: &str, value: String| headers.push((name.into(), value.into()));
     let value = match &mutation.op {
         Op::Put { value, content_type, expiry } => {
-            header("content-type", content_type.clone());
+            header("content-type", content_type.to_string());
             match expiry {
                 Some(Expiry::TtlMs(ms)) => header("kv-ttl-ms", ms.to_string()),
                 Some(Expiry::At(at)) => header("kv-expires-at-ms", at.to_string()),

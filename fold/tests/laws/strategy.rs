@@ -156,7 +156,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 fn op() -> impl Strategy<Value = Op> {
     let content_type = select(vec!["application/octet-stream", "application/json", "text/plain", "x"]);
     let put = (value(), content_type, option::of(expiry())).prop_map(|(value, content_type, expiry)| {
-        Op::Put { value: value.into(), content_type: content_type.to_owned(), expiry }
+        Op::Put { value: value.into(), content_type: content_type.into(), expiry }
     });
     let step = prop_oneof![3 => -3..4i64, 1 => select(vec![i64::MIN, i64::MAX])];
     let initial = prop_oneof![3 => Just(0i64), 1 => select(vec![i64::MIN, i64::MAX, 7])];

@@ -4,7 +4,7 @@
 //! as it went in, with Kafka Connect's headers, which say why, behind its own.
 
 use bytes::Bytes;
-use millpond_schemas::{DeadLetter, PartitionId};
+use millpond_schemas::{ByteString, DeadLetter, PartitionId};
 
 use super::Log;
 use crate::{Acks, Append, Error};
@@ -61,8 +61,9 @@ impl DeadLetters {
             ("exception.class.name", code.to_owned()),
             ("exception.message", letter.refusal.detail),
         ];
-        raw.headers.extend(connect.map(|(name, value)| (format!("{CONNECT}{name}"), Bytes::from(value))));
-        raw.headers.push(("kv-error-code".to_owned(), Bytes::from_static(code.as_bytes())));
+        raw.headers
+            .extend(connect.map(|(name, value)| (format!("{CONNECT}{name}").into(), Bytes::from(value))));
+        raw.headers.push((ByteString::from_static("kv-error-code"), Bytes::from_static(code.as_bytes())));
         raw
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use millpond_schemas::{Offset, Raw, Received, UnixMillis};
+use millpond_schemas::{ByteString, FORMAT_RECORD, HEADER_FORMAT, Offset, Raw, Received, UnixMillis};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 
 /// Small records share allocations of this many bytes.
@@ -43,7 +43,7 @@ pub(super) fn headers(raw: &Raw) -> Option<OwnedHeaders> {
         return None;
     }
     let all = OwnedHeaders::new_with_capacity(raw.headers.len());
-    let insert = |all: OwnedHeaders, (name, value): &(String, Bytes)| {
+    let insert = |all: OwnedHeaders, (name, value): &(ByteString, Bytes)| {
         all.insert(Header { key: name, value: Some(value.as_ref()) })
     };
     Some(raw.headers.iter().fold(all, insert))
@@ -75,14 +75,18 @@ impl Arena {
         }
     }
 
-    fn header(&mut self, headers: &impl Headers, at: usize) -> (String, Bytes) {
+    fn header(&mut self, headers: &impl Headers, at: usize) -> (ByteString, Bytes) {
         // rdkafka panics over a name that is no UTF-8, which anyone may write to the topic.
         READING_HEADER.set(true);
         let header = catch_unwind(AssertUnwindSafe(|| headers.get(at)));
         READING_HEADER.set(false);
         match header {
-            Ok(header) => (header.key.to_owned(), self.copy(header.value.unwrap_or_default())),
-            Err(_unreadable) => (NAME_UNREADABLE.to_owned(), Bytes::new()),
+            // Nearly all headers are this one, which needs no copy.
+            Ok(Header { key: HEADER_FORMAT, value: Some(FORMAT_RECORD) }) => {
+                (ByteString::from_static(HEADER_FORMAT), Bytes::from_static(FORMAT_RECORD))
+            }
+            Ok(header) => (header.key.into(), self.copy(header.value.unwrap_or_default())),
+            Err(_unreadable) => (ByteString::from_static(NAME_UNREADABLE), Bytes::new()),
         }
     }
 

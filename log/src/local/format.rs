@@ -20,7 +20,7 @@
 
 use bytes::{Buf, BufMut, Bytes, TryGetError};
 use crc32c::crc32c;
-use millpond_schemas::{Offset, PartitionId, Raw, UnixMillis};
+use millpond_schemas::{ByteString, Offset, PartitionId, Raw, UnixMillis};
 
 /// The first bytes of a segment.
 const MAGIC: &[u8; 8] = b"MILLPOND";
@@ -240,7 +240,7 @@ pub(crate) fn take_record(block: &mut Bytes) -> Result<Raw, Bad> {
     for _ in 0..headers {
         let (name, value) = (block.try_get_u32_le()?, block.try_get_u32_le()?);
         let name =
-            String::from_utf8(take(block, name)?.into()).map_err(|_| Bad("a header's name is not text"))?;
+            ByteString::try_from(take(block, name)?).map_err(|_| Bad("a header's name is not text"))?;
         raw.headers.push((name, take(block, value)?));
     }
     raw.key = (key != NONE).then(|| take(block, key)).transpose()?;

@@ -45,7 +45,7 @@ fn open(dir: &Path) -> Log {
 fn to(partition: u32, value: impl AsRef<[u8]>) -> Append {
     let raw = Raw {
         key: Some("k".into()),
-        headers: vec![("h".to_owned(), "v".into())],
+        headers: vec![("h".into(), "v".into())],
         value: Some(value.as_ref().to_vec().into()),
     };
     Append { partition: PartitionId(partition), raw }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use millpond_log::{Ack, Append, Bounds, Error, Extent, Log, Read};
-use millpond_schemas::{Offset, PartitionId, Raw, UnixMillis};
+use millpond_schemas::{ByteString, Offset, PartitionId, Raw, UnixMillis};
 use tokio::task::JoinSet;
 
 use super::{PARTITIONS, raw, read_all, to};
@@ -57,12 +57,12 @@ pub(crate) async fn every_byte_comes_back(log: &Log) {
         [None, Some(Bytes::new()), Some(Bytes::from_static(b"\0\xff\n/")), Some(Bytes::from(vec![7; 300]))];
     let headers = [
         vec![],
-        vec![("kv-format".to_owned(), Bytes::from_static(b"record"))],
+        vec![("kv-format".into(), Bytes::from_static(b"record"))],
         vec![
-            ("same".to_owned(), Bytes::from_static(b"1")),
-            (String::new(), Bytes::new()),
-            ("same".to_owned(), Bytes::from_static(b"\xfe")),
-            ("naïve".to_owned(), Bytes::from_static(b"2")),
+            ("same".into(), Bytes::from_static(b"1")),
+            (ByteString::new(), Bytes::new()),
+            ("same".into(), Bytes::from_static(b"\xfe")),
+            ("naïve".into(), Bytes::from_static(b"2")),
         ],
     ];
     let mut sent = Vec::new();

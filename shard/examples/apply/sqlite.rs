@@ -116,7 +116,7 @@ async fn upsert_one(connection: &mut SqliteConnection, row: Row) {
     .bind(row.key.key_bytes())
     .bind(row.version.0)
     .bind(row.value.as_deref())
-    .bind(&row.content_type)
+    .bind(&*row.content_type)
     .bind(row.created_at.0)
     .bind(row.updated_at.0)
     .bind(row.checksum(PartitionId(0)))

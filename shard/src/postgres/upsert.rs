@@ -75,7 +75,7 @@ async fn upsert(
         .column(rows, |row| row.key.key_bytes())
         .column(rows, |row| row.version.0)
         .column(rows, |row| row.value.as_deref())
-        .column(rows, |row| row.content_type.as_str())
+        .column(rows, |row| &*row.content_type)
         .column(rows, |row| row.expires_at.map(|at| at.0))
         .column(rows, |row| row.created_at.0)
         .column(rows, |row| row.updated_at.0)

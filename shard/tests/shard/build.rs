@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use millpond_schemas::{
-    Created, DeadLetter, DeadReason, Digest, Exception, Fingerprint, Flush, Generation, IdHash, LogId,
-    Offset, Operation, Outcome, OutcomeRange, PartitionId, Position, Raw, RecordKey, Refusal, Rejected,
-    Rejection, Row, Seen, Tenant, UnixMillis, Upsert, Version, Watermark,
+    ByteString, Created, DeadLetter, DeadReason, Digest, Exception, Fingerprint, Flush, Generation, IdHash,
+    LogId, Offset, Operation, Outcome, OutcomeRange, PartitionId, Position, Raw, RecordKey, Refusal,
+    Rejected, Rejection, Row, Seen, Tenant, UnixMillis, Upsert, Version, Watermark,
 };
 use millpond_shard::Shard;
 
@@ -149,7 +149,10 @@ pub(crate) fn dead_letter(offset: i64) -> DeadLetter {
         refusal: Refusal::new(DeadReason::KeyInvalid, "not tenant/key"),
         raw: Raw {
             key: Some(Bytes::from_static(b"\0\xff")),
-            headers: vec![("kv-format".into(), Bytes::from_static(b"\xfe")), (String::new(), Bytes::new())],
+            headers: vec![
+                ("kv-format".into(), Bytes::from_static(b"\xfe")),
+                (ByteString::new(), Bytes::new()),
+            ],
             value: None,
         },
     }

@@ -32,7 +32,7 @@ fn mutation(key: &[u8], op: Op) -> Mutation {
 }
 
 fn puts(value: &str) -> Op {
-    Op::Put { value: value.to_owned().into(), content_type: "text/plain".to_owned(), expiry: None }
+    Op::Put { value: value.to_owned().into(), content_type: "text/plain".into(), expiry: None }
 }
 
 /// Each after its length as a varint.
@@ -98,7 +98,7 @@ async fn every_operation_is_answered_alike_in_all_three_forms() -> Result<()> {
     let when = |conditions, mutation| Mutation { conditions, ..mutation };
     let two_hours = Some(Expiry::TtlMs(7_200_000));
     let longer = Op::Ttl { mode: TtlMode::OnlyLonger, expiry: two_hours };
-    let put = |expiry| Op::Put { value: "1".into(), content_type: "text/plain".to_owned(), expiry };
+    let put = |expiry| Op::Put { value: "1".into(), content_type: "text/plain".into(), expiry };
     let first = Conditions { version: Some("1-0-0".to_owned()), ..Conditions::default() };
     let absent = Conditions { absent: true, ..Conditions::default() };
     let remove = r#"[{"op":"remove","path":"/m"}]"#;
@@ -203,7 +203,7 @@ async fn one_bad_operation_in_a_thousand_fails_alone_and_is_named() -> Result<()
     let array = format!("[{}]", (0..1000).map(object).collect::<Vec<_>>().join(","));
     let record = |n: usize| {
         let expiry = (n == 6).then_some(Expiry::TtlMs(1));
-        let op = Op::Put { value: n.to_string().into(), content_type: String::new(), expiry };
+        let op = Op::Put { value: n.to_string().into(), content_type: "".into(), expiry };
         mutation(format!("k{n}").as_bytes(), op)
     };
     let records = records(&(0..1000).map(record).collect::<Vec<_>>());

@@ -106,7 +106,7 @@ async fn filled(dir: &Path, flush_records_max: usize) -> Result<()> {
     let p0 = PartitionId(0);
     let over = Op::Put {
         value: Bytes::from_static(b"over"),
-        content_type: "text/plain".to_owned(),
+        content_type: "text/plain".into(),
         expiry: Some(Expiry::At(UnixMillis(1))),
     };
     pond.send(&mutation("over", over)).await?;
@@ -130,7 +130,7 @@ async fn filled(dir: &Path, flush_records_max: usize) -> Result<()> {
     pond.send(&mutation("k1", Op::Delete)).await?;
     let foreign = Raw {
         key: Some(Bytes::from_static(b"no tenant")),
-        headers: vec![("name".to_owned(), Bytes::from_static(b"header"))],
+        headers: vec![("name".into(), Bytes::from_static(b"header"))],
         value: Some(Bytes::from_static(b"no record")),
     };
     let last = pond.append(p0, foreign).await?.offset;

@@ -46,7 +46,7 @@ impl Gathered {
             time: UnixMillis(record.time_ms),
             raw: Raw {
                 key: record.key.map(|text| text.0),
-                headers: record.headers.into_iter().map(|(name, value)| (name, value.0)).collect(),
+                headers: record.headers.into_iter().map(|(name, value)| (name.into(), value.0)).collect(),
                 value: record.value.map(|text| text.0),
             },
         };

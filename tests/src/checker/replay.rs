@@ -130,11 +130,11 @@ impl Replaying<'_> {
 
     fn live(&mut self, row: &Row) -> Option<Live> {
         let value = row.value.clone()?;
-        let content_type = match self.content_types.get(&row.content_type) {
+        let content_type = match self.content_types.get(&*row.content_type) {
             Some(known) => Arc::clone(known),
             None => {
-                let known: Arc<str> = row.content_type.as_str().into();
-                self.content_types.insert(row.content_type.clone(), Arc::clone(&known));
+                let known: Arc<str> = (*row.content_type).into();
+                self.content_types.insert(row.content_type.to_string(), Arc::clone(&known));
                 known
             }
         };

@@ -220,7 +220,7 @@ impl Stage<'_> {
                     key.as_str(),
                     Change::Put {
                         value: format!("ttl {api} {tries}").into(),
-                        content_type: "text/plain".to_owned(),
+                        content_type: "text/plain".into(),
                         expiry: Some(Expiry::TtlMs(3_600_000)),
                     },
                 );

@@ -211,7 +211,7 @@ impl Draw {
             op: ControlOp::Seal { next_generation: Generation(2) },
         };
         let raw = control.encode(&Keyring::new(1, [7; 32])).expect("the ring holds its key");
-        let headers = raw.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
+        let headers = raw.headers.into_iter().map(|(name, value)| (name.to_string(), value.into())).collect();
         Intent::new("", Change::Poison { headers, value: raw.value.map(Into::into) })
     }
 }

@@ -257,7 +257,7 @@ fn record_of(partition: PartitionId, record: Received) -> LogRecord {
         offset: record.offset.0,
         time_ms: record.time.0,
         key: key.map(Text),
-        headers: headers.into_iter().map(|(name, value)| (name, Text(value))).collect(),
+        headers: headers.into_iter().map(|(name, value)| (name.to_string(), Text(value))).collect(),
         value: value.map(Text),
     }
 }

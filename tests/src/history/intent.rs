@@ -169,7 +169,7 @@ impl Intent {
         let Change::Poison { headers, value } = &self.change else { return None };
         Some(Raw {
             key: (!self.key.0.is_empty()).then(|| self.key.0.clone()),
-            headers: headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
+            headers: headers.iter().map(|(name, value)| (name.clone().into(), value.0.clone())).collect(),
             value: value.as_ref().map(|value| value.0.clone()),
         })
     }
@@ -189,7 +189,7 @@ impl Change {
         match op {
             Op::Put { value, content_type, expiry } => Self::Put {
                 value: text(value),
-                content_type: content_type.clone(),
+                content_type: content_type.to_string(),
                 expiry: expiry.map(Expiry::of),
             },
             Op::Delete => Self::Delete,
@@ -208,7 +208,7 @@ impl Change {
         Some(match self {
             Self::Put { value, content_type, expiry } => Op::Put {
                 value: value.0.clone(),
-                content_type: content_type.clone(),
+                content_type: content_type.clone().into(),
                 expiry: expiry.map(Expiry::expiry),
             },
             Self::Delete => Op::Delete,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use millpond_schemas::{HEADER_FORMAT, Raw, partition_of};
+use millpond_schemas::{ByteString, HEADER_FORMAT, Raw, partition_of};
 use rdkafka::{
     ClientConfig, ClientContext, Message,
     error::{KafkaError, RDKafkaErrorCode},
@@ -100,7 +100,7 @@ fn is_too_large(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
-fn headers(headers: &[(String, Bytes)]) -> OwnedHeaders {
+fn headers(headers: &[(ByteString, Bytes)]) -> OwnedHeaders {
     let all = OwnedHeaders::new_with_capacity(headers.len());
     headers.iter().fold(all, |all, (key, value)| all.insert(Header { key, value: Some(&value[..]) }))
 }
@@ -132,6 +132,6 @@ fn plain(intent: &Intent) -> Option<Raw> {
         header("kv-id", &id.hex);
     }
     debug_assert!(headers.iter().all(|(name, _)| name != HEADER_FORMAT), "the plain form has no such header");
-    let headers = headers.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     Some(Raw { key: Some(intent.record_key().ok()?.bytes().clone()), headers, value })
 }

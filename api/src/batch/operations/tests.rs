@@ -41,7 +41,7 @@ fn mutation(key: &[u8], op: Op) -> Mutation {
 }
 
 fn put(value: impl Into<Bytes>) -> Op {
-    Op::Put { value: value.into(), content_type: CONTENT_TYPE_DEFAULT.to_owned(), expiry: None }
+    Op::Put { value: value.into(), content_type: CONTENT_TYPE_DEFAULT.into(), expiry: None }
 }
 
 fn varint(mut length: usize) -> Vec<u8> {
@@ -72,7 +72,7 @@ fn object(mutation: &Mutation) -> Value {
     let raw = |patch: &[u8]| vec![("patch".to_owned(), serde_json::from_slice(patch).unwrap())];
     let (op, members) = match &mutation.op {
         Op::Put { value, content_type, expiry: at } => {
-            let members = vec![bytes("value", value), ("content_type".to_owned(), json!(content_type))];
+            let members = vec![bytes("value", value), ("content_type".to_owned(), json!(&**content_type))];
             ("put", [members, expiry(*at)].concat())
         }
         Op::Delete => ("delete", vec![]),
@@ -268,8 +268,9 @@ fn ops() -> impl Strategy<Value = Op> {
     ];
     let mode = prop_oneof![Just(TtlMode::Set), Just(TtlMode::OnlyLonger), Just(TtlMode::IfNone)];
     prop_oneof![
-        (value(), "[ -~]{1,20}", prop::option::of(expiry.clone()))
-            .prop_map(|(value, content_type, expiry)| Op::Put { value, content_type, expiry }),
+        (value(), "[ -~]{1,20}", prop::option::of(expiry.clone())).prop_map(
+            |(value, content_type, expiry)| Op::Put { value, content_type: content_type.into(), expiry }
+        ),
         Just(Op::Delete),
         (mode, expiry).prop_map(|(mode, expiry)| Op::Ttl { mode, expiry: Some(expiry) }),
         (any::<i64>(), any::<i64>()).prop_map(|(by, initial)| Op::Increment { by, initial }),
@@ -312,7 +313,7 @@ proptest! {
                 let at = at.index(body.len());
                 body[at] = *byte;
             }
-            let frames = records::frames(&body.clone().into()).map(|frames| frames.len());
+            let frames = records::frames(&body).map(|frames| frames.len());
             if let (Ok((mutations, refused)), Form::Records) = (read(form, body), form) {
                 prop_assert_eq!(mutations.len() + refused.len(), frames.unwrap());
             }

@@ -9,7 +9,7 @@ fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
 }
 
 fn raw() -> impl Strategy<Value = Raw> {
-    let headers = vec((".{0,9}", bytes(20)), 0..4);
+    let headers = vec((".{0,9}".prop_map(ByteString::from), bytes(20)), 0..4);
     let parts = (option::of(bytes(40)), headers, option::of(bytes(80)));
     parts.prop_map(|(key, headers, value)| Raw { key, headers, value })
 }

@@ -1,7 +1,7 @@
 //! What foreign clients may put on the topic, byte by byte: no client library would send it.
 
 use bytes::{BufMut, Bytes};
-use millpond_schemas::{Generation, Offset, PartitionId};
+use millpond_schemas::{ByteString, Generation, Offset, PartitionId};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -94,10 +94,10 @@ async fn a_header_whose_name_is_no_text_stops_nobody() {
     assert_eq!(read[1].raw, raw("k", "neighbour"));
     let poison = &read[0].raw;
     assert_eq!((poison.key.as_deref(), poison.value.as_deref()), (Some(&b"k"[..]), Some(&b"poison"[..])));
-    let headers = [
-        ("fine".to_owned(), Bytes::from_static(b"1")),
-        ("\u{fffd}".to_owned(), Bytes::new()),
-        (String::new(), Bytes::from_static(b"\0")),
+    let headers: [(ByteString, Bytes); 3] = [
+        ("fine".into(), Bytes::from_static(b"1")),
+        ("\u{fffd}".into(), Bytes::new()),
+        (ByteString::new(), Bytes::from_static(b"\0")),
     ];
     assert_eq!(poison.headers, headers);
     // Both readers see the same bytes, or their digests would differ.

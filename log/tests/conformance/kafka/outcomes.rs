@@ -81,7 +81,7 @@ async fn a_dead_letter_is_the_record_with_headers_that_say_why() {
         refusal: Refusal::new(DeadReason::WrongPartition, "set partitioner=murmur2_random"),
         raw,
     };
-    let own = ("trace".to_owned(), Bytes::from_static(b"\xfe"));
+    let own = ("trace".into(), Bytes::from_static(b"\xfe"));
     let whole = Raw { key: Some("a/b".into()), headers: vec![own], value: Some("v".into()) };
     letters.publish(PartitionId(3), vec![letter(7, whole), letter(8, Raw::default())]).await.unwrap();
 

@@ -126,7 +126,7 @@ fn each(
 fn received(message: &impl Message) -> Received {
     let copied = |bytes: &[u8]| bytes.to_vec().into();
     let headers = message.headers().into_iter().flat_map(|headers| {
-        headers.iter().map(move |header| (header.key.to_owned(), copied(header.value.unwrap_or_default())))
+        headers.iter().map(move |header| (header.key.into(), copied(header.value.unwrap_or_default())))
     });
     Received {
         offset: Offset(message.offset()),

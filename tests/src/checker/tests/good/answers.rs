@@ -60,7 +60,7 @@ impl World {
                 position: position.to_string(),
                 version: row.version.position(position.partition).to_string(),
                 value: row.value.clone().map(Text),
-                content_type: Some(row.content_type.clone()),
+                content_type: Some(row.content_type.to_string()),
                 expires_at_ms: row.expires_at.map(|at| at.0),
                 expiry_told: true,
             }),

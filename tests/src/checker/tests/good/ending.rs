@@ -3,7 +3,7 @@
 //! Invariant: the log, and three copies of every partition, one of which lags.
 
 use millpond_fold::model::Model;
-use millpond_schemas::Received;
+use millpond_schemas::{ByteString, Received};
 
 use super::{LOG_ID, PARTITIONS, World};
 use crate::history::{Copy, Event, Lag, LogBounds, LogRecord, Published, Sums, Text, Topology, copies::At};
@@ -42,7 +42,7 @@ impl World {
 
 fn logged(partition: u32, record: &Received) -> Event {
     let text = |bytes: &Option<bytes::Bytes>| bytes.clone().map(Text);
-    let header = |(name, value): &(String, bytes::Bytes)| (name.clone(), Text(value.clone()));
+    let header = |(name, value): &(ByteString, bytes::Bytes)| (name.to_string(), Text(value.clone()));
     Event::Log(LogRecord {
         partition,
         offset: record.offset.0,
