@@ -2,8 +2,9 @@
 //!
 //! Invariant: nothing but log lines and traces depends on it.
 
-use http::HeaderValue;
 use millpond_trace::Context;
+
+use crate::request_id::RequestId;
 
 tokio::task_local! {
     static CALL: Call;
@@ -12,20 +13,19 @@ tokio::task_local! {
 /// One call.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    pub(crate) id: HeaderValue,
+    pub(crate) id: RequestId,
     /// The span that is recorded of it, or else the caller's.
     pub(crate) span: Option<Context>,
 }
 
 /// Runs what works for a call.
-pub(crate) async fn within<F: Future>(call: Call, work: F) -> F::Output {
-    CALL.scope(call, work).await
+pub(crate) fn within<F: Future>(call: Call, work: F) -> impl Future<Output = F::Output> {
+    CALL.scope(call, work)
 }
 
 /// The request id of the call that this task works for; empty: for none.
 pub(crate) fn request_id() -> String {
-    let id = CALL.try_with(|call| call.id.to_str().map(str::to_owned));
-    id.ok().and_then(Result::ok).unwrap_or_default()
+    CALL.try_with(|call| call.id.to_string()).unwrap_or_default()
 }
 
 /// The span of the call that this task works for.
@@ -35,12 +35,14 @@ pub(crate) fn span() -> Option<Context> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[tokio::test]
     async fn a_task_knows_the_call_that_it_works_for() {
         assert_eq!((request_id(), span()), (String::new(), None));
-        let call = Call { id: HeaderValue::from_static("abc"), span: None };
+        let call = Call { id: RequestId::Given(HeaderValue::from_static("abc")), span: None };
         assert_eq!(within(call, async { request_id() }).await, "abc");
         assert_eq!(request_id(), "");
     }

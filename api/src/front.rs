@@ -3,8 +3,15 @@
 //! Invariant: every answer carries an X-Request-Id, and a problem's body says the same one; the last answer on a
 //! connection says that it is.
 
-use axum::{Router, body::Body, response::Response};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
+use std::{future::ready, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use hyper::{body::Incoming, service::Service};
 use hyper_util::service::TowerToHyperService;
 use millpond_trace::{Kind, Span, Tracer};
@@ -12,44 +19,59 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
 use crate::{
+    answering::{Answering, Work},
     calling::{self, Call},
     checked,
     headers::X_REQUEST_ID,
     metrics::{self, Metrics},
     problem::{Code, Problem},
-    routes, taken,
+    request_id::RequestId,
+    routes,
+    state::App,
+    taken::{self, Watched},
     traceparent::Parent,
+    write,
 };
 
-/// Longest X-Request-Id that is taken over, bytes.
-const REQUEST_ID_BYTES_MAX: usize = 128;
-
-/// The outside of a router.
+/// The outside of a router. A clone is the same one.
 #[derive(Clone, Debug)]
-pub(crate) struct Front {
+pub(crate) struct Front(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
     inner: TowerToHyperService<Router>,
+    /// Where a put of a key goes without the router: it costs as much again as the put. None: all go through it.
+    direct: Option<App>,
     metrics: Option<Metrics>,
     tracer: Tracer,
 }
 
 impl Front {
-    /// In front of these routes; with metrics, calls are counted.
-    pub(crate) fn new(routes: Router, metrics: Option<Metrics>) -> Self {
-        Self { inner: TowerToHyperService::new(routes), metrics, tracer: Tracer::default() }
+    /// In front of these routes.
+    pub(crate) fn new(routes: Router) -> Self {
+        let inner = TowerToHyperService::new(routes);
+        Self(Arc::new(Inside { inner, direct: None, metrics: None, tracer: Tracer::default() }))
     }
 
-    /// With a span per call.
-    pub(crate) fn traced(self, tracer: Tracer) -> Self {
-        Self { tracer, ..self }
+    /// In front of the api: calls are counted, with a span each.
+    pub(crate) fn of_api(app: &App) -> Self {
+        Self(Arc::new(Inside {
+            inner: TowerToHyperService::new(routes::api(Arc::clone(app))),
+            // Where there are tokens, every call passes them first.
+            direct: app.auth.is_none().then(|| Arc::clone(app)),
+            metrics: Some(app.metrics.clone()),
+            tracer: app.tracer.clone(),
+        }))
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
+    pub(crate) fn answer(&self, request: Request<Incoming>) -> Answering {
+        let inside = &*self.0;
+        let open = inside.metrics.as_ref().map(|metrics| Open::new(&metrics.open_calls));
         let started = Instant::now();
-        let _open = self.metrics.as_ref().map(|metrics| Open::new(&metrics.open_calls));
         let method = request.method().clone();
         let route = routes::label(request.uri());
-        let id = request_id(request.headers());
+        let id = RequestId::of(request.headers());
         let alone = request.version() != Version::HTTP_2;
         let takes_none = matches!(method, Method::GET | Method::HEAD | Method::DELETE);
         let (mut request, left) =
@@ -59,53 +81,21 @@ impl Front {
         if let Some(parent) = parent {
             request.extensions_mut().insert(parent);
         }
-        let mut span = self.tracer.span(route, Kind::Server, caller);
+        let span = inside.tracer.span(route, Kind::Server, caller);
         let call = Call { id: id.clone(), span: span.context().or(caller) };
-        let mut response = match checked::refuse(&request) {
-            Some(problem) => {
-                drop(request);
-                axum::response::IntoResponse::into_response(problem)
-            }
-            None => match calling::within(call, self.inner.call(request)).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            },
+        let work: Work = match checked::refuse(&request) {
+            Some(problem) => Box::pin(ready(problem.into_response())),
+            None => inside.work(call, request),
         };
-        // In HTTP/2 what is left is the stream's alone; some clients forget an answer that came before they were done.
-        if !left.drained().await && alone {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-            let (code, request_id) = (problem.code().code(), id.to_str().unwrap_or_default());
-            tracing::debug!(request_id, code, %method, route, "a call ends with a problem");
-            tell(&problem, is_read(&method, route), &id, &mut response);
-            if let Some(metrics) = &self.metrics {
-                metrics.refused(problem.code().code());
-            }
-        }
-        if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            // Where nobody knows better.
-            response.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
-        }
-        if span.is_recorded() {
-            tell_span(&mut span, (&method, route), &id, response.status());
-        }
-        if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            // HTTP/1 leaves it out by itself.
-            response.headers_mut().remove(header::CONTENT_LENGTH);
-        }
-        response.headers_mut().insert(X_REQUEST_ID.clone(), id);
-        if let Some(metrics) = &self.metrics {
-            metrics.answered(&method, route, response.status(), started.elapsed().as_secs_f64());
-        }
-        response
+        let around = Around { front: self.clone(), started, method, route, id, alone, span, _open: open };
+        Answering::new(around, work, left)
     }
 
     /// For a request whose head cannot be read: its id, and the body of its problem. `begun`: as much as was read.
     pub(crate) fn refused(&self, code: Code, begun: &[u8]) -> (String, Vec<u8>) {
-        let id = new_request_id();
+        let id = RequestId::new().to_string();
         tracing::debug!(request_id = id, code = code.code(), "a head cannot be read");
-        if let Some(metrics) = &self.metrics {
+        if let Some(metrics) = &self.0.metrics {
             // It is no method that anybody knows.
             metrics.answered(&Method::CONNECT, "other", code.status(), 0.0);
         }
@@ -116,7 +106,76 @@ impl Front {
     }
 }
 
+impl Inside {
+    /// What answers a request that nothing is wrong with at first sight.
+    fn work(&self, call: Call, request: Request<Watched>) -> Work {
+        if let Some(app) = self.direct.as_ref().filter(|_| routes::is_put_of_key(&request)) {
+            let put = write::put_key(app, request.map(Body::new));
+            return Box::pin(calling::within(call, put));
+        }
+        let routed = self.inner.call(request).map(|answer| match answer {
+            Ok(response) => response,
+            Err(never) => match never {},
+        });
+        Box::pin(calling::within(call, routed))
+    }
+}
+
+/// What is known of a call beside its work.
+#[derive(Debug)]
+pub(crate) struct Around {
+    front: Front,
+    started: Instant,
+    method: Method,
+    route: &'static str,
+    id: RequestId,
+    /// HTTP/1: it has its connection to itself.
+    alone: bool,
+    span: Span,
+    _open: Option<Open>,
+}
+
+impl Around {
+    /// Makes an answer one of ours. `drained`: nothing is left of its request.
+    pub(crate) fn end(&mut self, mut response: Response, drained: bool) -> Response {
+        // In HTTP/2 what is left is the stream's alone; some clients forget an answer that came before they were done.
+        if !drained && self.alone {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let id = self.id.value();
+        let metrics = self.front.0.metrics.as_ref();
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            let (code, request_id) = (problem.code().code(), id.to_str().unwrap_or_default());
+            let (method, route) = (&self.method, self.route);
+            tracing::debug!(request_id, code, %method, route, "a call ends with a problem");
+            tell(&problem, is_read(method, route), &id, &mut response);
+            if let Some(metrics) = metrics {
+                metrics.refused(problem.code().code());
+            }
+        }
+        let status = response.status();
+        let headers = response.headers_mut();
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            // Where nobody knows better.
+            headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+        }
+        if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            // HTTP/1 leaves it out by itself.
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        if self.span.is_recorded() {
+            tell_span(&mut self.span, (&self.method, self.route), &id, status);
+        }
+        headers.insert(X_REQUEST_ID.clone(), id);
+        if let Some(metrics) = metrics {
+            metrics.answered(&self.method, self.route, status, self.started.elapsed().as_secs_f64());
+        }
+        response
+    }
+}
+
 /// Counts a call while it is open, however it ends.
+#[derive(Debug)]
 struct Open(Gauge);
 
 impl Open {
@@ -174,24 +233,6 @@ fn tell(problem: &Problem, read: bool, id: &HeaderValue, response: &mut Response
     *response.body_mut() = Body::from(body);
 }
 
-/// The client's id when it is sane, else a random one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let sane = |value: &&HeaderValue| {
-        let bytes = value.as_bytes();
-        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
-            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
-    };
-    headers
-        .get(&X_REQUEST_ID)
-        .filter(sane)
-        .cloned()
-        .unwrap_or_else(|| crate::headers::of_display(new_request_id()))
-}
-
-fn new_request_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,20 +249,5 @@ mod tests {
         {
             assert!(!begins_as_read(other.as_bytes()), "{other}");
         }
-    }
-
-    #[test]
-    fn a_sane_request_id_is_taken_over_and_any_other_replaced() {
-        let of = |text: &str| {
-            let value = HeaderValue::from_str(text).unwrap();
-            request_id(&HeaderMap::from_iter([(X_REQUEST_ID.clone(), value)]))
-        };
-        assert_eq!(of("abc-123_X.y:z/+="), "abc-123_X.y:z/+=");
-        for bad in ["", "a b", "<script>", "\"x\"", &"a".repeat(129)] {
-            let id = of(bad);
-            assert_ne!(id, bad);
-            assert_eq!(id.len(), 32);
-        }
-        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
     }
 }

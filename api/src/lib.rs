@@ -8,6 +8,7 @@ mod accept;
 mod admin;
 mod answer;
 mod answered;
+mod answering;
 mod auth;
 mod backlog;
 mod batch;
@@ -49,6 +50,7 @@ mod query;
 mod read;
 mod recent;
 mod refreshes;
+mod request_id;
 mod routes;
 mod server;
 mod settle;
@@ -210,8 +212,7 @@ impl Api {
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
         let config = &self.app.config;
         let serving = serving(config, config.connections_max, self.app.metrics.connections.clone());
-        let front = Front::new(routes::api(Arc::clone(&self.app)), Some(self.app.metrics.clone()))
-            .traced(self.app.tracer.clone());
+        let front = Front::of_api(&self.app);
         let drain = async {
             shutdown.cancelled().await;
             self.app.draining.cancel();
@@ -240,7 +241,7 @@ impl Api {
         let loopback = listener.local_addr().map_err(Error::Listener)?.ip().is_loopback();
         let admission = Admission { loopback, auth: self.app.auth.clone() };
         let ops = Ops { app: Some(Arc::clone(&self.app)), shown };
-        let front = Front::new(ops::routes(ops, &admission), None);
+        let front = Front::new(ops::routes(ops, &admission));
         let serving = serving(&self.app.config, OPS_CONNECTIONS_MAX, Gauge::default());
         tokio::select! {
             () = server::serve(listener, front, serving, shutdown) => Ok(()),
@@ -267,7 +268,7 @@ impl Api {
 pub async fn serve_ops_alone(listener: TcpListener, shown: Shown, shutdown: CancellationToken) {
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let admission = Admission { loopback, auth: None };
-    let front = Front::new(ops::routes(Ops { app: None, shown }, &admission), None);
+    let front = Front::new(ops::routes(Ops { app: None, shown }, &admission));
     let serving = serving(&Config::default(), OPS_CONNECTIONS_MAX, Gauge::default());
     server::serve(listener, front, serving, shutdown).await;
 }

@@ -36,6 +36,22 @@ pub(crate) enum Awaited {
     Full,
 }
 
+impl Awaited {
+    /// Whether one waits and nothing has come yet.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Waiter(waiter) if waiter.is_open())
+    }
+
+    /// What has come so far.
+    pub(crate) fn told_already(self) -> Option<Outcome> {
+        match self {
+            Self::Known(outcome) => Some(outcome),
+            Self::Waiter(mut waiter) => waiter.receiver.try_recv().ok(),
+            Self::Full => None,
+        }
+    }
+}
+
 /// A place in a partition's list, given up when dropped.
 #[derive(Debug)]
 pub(crate) struct Waiter<T> {
@@ -54,11 +70,6 @@ impl<T> Waiter<T> {
     /// Whether nothing has come yet.
     pub(crate) fn is_open(&self) -> bool {
         self.receiver.is_empty()
-    }
-
-    /// What has come so far.
-    pub(crate) fn told_already(&mut self) -> Option<T> {
-        self.receiver.try_recv().ok()
     }
 }
 

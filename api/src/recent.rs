@@ -58,18 +58,25 @@ impl RecentWrites {
 
     /// Remembers that a key was written.
     pub(crate) fn wrote(&mut self, key_hash: u64, offset: Offset, time: UnixMillis) {
-        if self.in_order.len() >= RECENT_WRITES_MAX
-            && let Some(oldest) = self.in_order.pop_front()
-        {
-            if self.evicted.is_none_or(|evicted| evicted.offset < oldest.offset) {
-                self.evicted = Some(oldest);
-            }
-            self.forget(oldest);
+        if self.in_order.len() >= RECENT_WRITES_MAX {
+            self.make_room();
         }
         let latest = self.by_key.entry(key_hash).or_insert(offset);
         *latest = offset.max(*latest);
         self.in_order.push_back(Write { offset, time, key_hash });
         self.latest = self.latest.max(offset);
+    }
+
+    /// Gives up writes that a later one of their key covers; where those are few, the oldest of all.
+    fn make_room(&mut self) {
+        if self.by_key.len() <= RECENT_WRITES_MAX / 2 {
+            self.in_order.retain(|write| self.by_key.get(&write.key_hash) == Some(&write.offset));
+        } else if let Some(oldest) = self.in_order.pop_front()
+            && self.forget(oldest)
+            && self.evicted.is_none_or(|evicted| evicted.offset < oldest.offset)
+        {
+            self.evicted = Some(oldest);
+        }
     }
 
     /// Forgets what nodes have.
@@ -95,10 +102,13 @@ impl RecentWrites {
         if self.in_order.is_empty() { evicted } else { self.latest }
     }
 
-    fn forget(&mut self, write: Write) {
-        if self.by_key.get(&write.key_hash) == Some(&write.offset) {
+    /// Whether it was the latest of its key.
+    fn forget(&mut self, write: Write) -> bool {
+        let is_latest = self.by_key.get(&write.key_hash) == Some(&write.offset);
+        if is_latest {
             self.by_key.remove(&write.key_hash);
         }
+        is_latest
     }
 }
 
@@ -137,22 +147,30 @@ mod tests {
     #[test]
     fn a_node_that_stands_still_is_not_remembered_for_ever() {
         let mut recent = RecentWrites::new();
-        (0..5000).for_each(|offset| recent.wrote(7, Offset(offset), T0));
+        (0..5000).for_each(|offset: i64| recent.wrote(offset.unsigned_abs(), Offset(offset), T0));
         let reached = |committed: i64, ms: u64| Reached {
             everywhere: Offset::NONE,
             committed: Offset(committed),
             time: T0.plus_ms(ms),
         };
         recent.reached(reached(6000, MEMORY_MS));
-        assert_eq!((recent.wanted(7), recent.wanted(8)), (Offset(4999), Offset(903)));
+        assert_eq!((recent.wanted(4999), recent.wanted(8000)), (Offset(4999), Offset(903)));
         recent.reached(reached(4998, MEMORY_MS + 1));
         assert_eq!(
-            (recent.wanted(7), recent.wanted(8)),
+            (recent.wanted(4999), recent.wanted(8000)),
             (Offset(4999), Offset::NONE),
             "the primary lacks one"
         );
         recent.reached(reached(4999, MEMORY_MS + 1));
-        assert_eq!(recent.wanted(7), Offset::NONE);
+        assert_eq!(recent.wanted(4999), Offset::NONE);
+    }
+
+    #[test]
+    fn who_writes_few_keys_often_delays_no_reads_of_others() {
+        let mut recent = RecentWrites::new();
+        (0..50_000).for_each(|offset: i64| recent.wrote(offset.unsigned_abs() % 1_000, Offset(offset), T0));
+        assert_eq!((recent.wanted(999), recent.wanted(1_000)), (Offset(49_999), Offset::NONE));
+        assert!(recent.in_order.len() <= RECENT_WRITES_MAX && recent.by_key.len() == 1_000);
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing,
 };
-use http::{Method, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 
 use crate::{
     auth, batch, fixed, meta, mutations,
@@ -50,6 +50,12 @@ pub(crate) fn api(app: App) -> Router {
         Some(_) => routes.layer(middleware::from_fn_with_state(Arc::clone(&app), auth::require)),
     };
     routes.with_state(app)
+}
+
+/// Whether the router would give it to [`write::put`].
+pub(crate) fn is_put_of_key<B>(request: &Request<B>) -> bool {
+    let key = request.uri().path().strip_prefix("/kv/");
+    request.method() == Method::PUT && key.is_some_and(|key| !key.is_empty())
 }
 
 /// A path's route, as metrics name it.

@@ -31,7 +31,18 @@ pub(crate) struct Settled {
 impl State {
     /// Waits for one outcome. None: it is still open when time is over.
     pub(crate) async fn settle(&self, position: Position, until: Instant) -> Option<Settled> {
-        self.settle_all(&[position], until).await.pop().flatten()
+        let outcome = self.outcome_of(position, until).await?;
+        self.first_of(position, outcome).await
+    }
+
+    /// As [`State::settle`], with a duplicate as it is. Small, for there may be many that wait.
+    async fn outcome_of(&self, position: Position, until: Instant) -> Option<Outcome> {
+        let mut awaited = self.partitions.await_outcome(position.partition, position.offset);
+        self.wait(std::slice::from_mut(&mut awaited), until).await;
+        if awaited.is_open() {
+            Box::pin(self.last_look(&[position], std::slice::from_ref(&awaited))).await;
+        }
+        awaited.told_already()
     }
 
     /// Waits for many outcomes, in their order. None: still open when time is over.
@@ -55,12 +66,7 @@ impl State {
             .collect();
         self.wait(&mut awaited, until).await;
         self.last_look(positions, &awaited).await;
-        let told = |awaited: Awaited| match awaited {
-            Awaited::Known(outcome) => Some(outcome),
-            Awaited::Waiter(mut waiter) => waiter.told_already(),
-            Awaited::Full => None,
-        };
-        awaited.into_iter().map(told).collect()
+        awaited.into_iter().map(Awaited::told_already).collect()
     }
 
     /// Waits until all have come or time is over.
@@ -95,9 +101,7 @@ impl State {
     async fn last_look(&self, positions: &[Position], awaited: &[Awaited]) {
         let mut open: BTreeMap<PartitionId, (Offset, Offset)> = BTreeMap::new();
         for (position, awaited) in positions.iter().zip(awaited) {
-            if let Awaited::Waiter(waiter) = awaited
-                && waiter.is_open()
-            {
+            if awaited.is_open() {
                 let span = open.entry(position.partition).or_insert((position.offset, position.offset));
                 *span = (span.0.min(position.offset), span.1.max(position.offset));
             }
@@ -117,7 +121,7 @@ impl State {
                 Some(Settled { position: of, outcome: *original, duplicate: true })
             }
             Outcome::Duplicate { of, original: None } => {
-                let outcome = self.outcome_now(of).await?;
+                let outcome = Box::pin(self.outcome_now(of)).await?;
                 Some(Settled { position: of, outcome, duplicate: true })
             }
             outcome @ (Outcome::Applied(_) | Outcome::Rejected(_) | Outcome::DeadLettered(_)) => {

@@ -29,40 +29,48 @@ type Slot = Arc<Mutex<Option<Incoming>>>;
 #[derive(Debug)]
 pub(crate) struct Watched {
     body: Option<Incoming>,
-    slot: Slot,
+    slot: Option<Slot>,
 }
 
 /// What a call has left of its request's body.
 #[derive(Debug)]
 pub(crate) struct Left {
-    slot: Slot,
+    /// None: there was nothing to be left.
+    slot: Option<Slot>,
     /// Reading on would tell the client to send what it holds back.
     held_back: bool,
 }
 
 /// Watches a request's body.
 pub(crate) fn watched(request: Request<Incoming>) -> (Request<Watched>, Left) {
-    let slot = Slot::default();
     let held_back = request.headers().contains_key(header::EXPECT);
-    let left = Left { slot: Arc::clone(&slot), held_back };
-    (request.map(|body| Watched { body: Some(body).filter(|body| !body.is_end_stream()), slot }), left)
+    let slot = (!request.body().is_end_stream()).then(Slot::default);
+    let left = Left { slot: slot.clone(), held_back };
+    (request.map(|body| Watched { body: slot.is_some().then_some(body), slot }), left)
 }
 
 /// Leaves a request's body to itself at once. In HTTP/2 what nobody reads would lie in memory until the call ends.
 pub(crate) fn without_body(request: Request<Incoming>) -> (Request<Watched>, Left) {
-    let slot = Slot::default();
-    let left = Left { slot: Arc::clone(&slot), held_back: false };
-    (request.map(|_body| Watched { body: None, slot }), left)
+    (request.map(|_body| Watched { body: None, slot: None }), Left { slot: None, held_back: false })
+}
+
+/// Whether nothing is left of a request, or it came at once.
+pub(crate) enum Drained {
+    Now(bool),
+    /// What is left is being read.
+    Later(Pin<Box<dyn Future<Output = bool> + Send>>),
 }
 
 impl Left {
-    /// Whether nothing is left, or it came at once. To be called when the call has ended.
-    pub(crate) async fn drained(self) -> bool {
-        let Some(body) = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
+    /// To be called when the call has ended.
+    pub(crate) fn drained(self) -> Drained {
+        let body = self.slot.and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(body) = body else { return Drained::Now(true) };
         if self.held_back || body.size_hint().lower() > BYTES_MAX {
-            return false;
+            return Drained::Now(false);
         }
-        timeout(WAIT_MAX, read_on(body)).await.unwrap_or(false)
+        let read = timeout(WAIT_MAX, read_on(body));
+        Drained::Later(Box::pin(async move { read.await.unwrap_or(false) }))
     }
 }
 
@@ -106,8 +114,10 @@ impl Body for Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
-            *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        if let Some(body) = self.body.take().filter(|body| !body.is_end_stream())
+            && let Some(slot) = &self.slot
+        {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: everything that can be refused is refused before the log has it; nothing is judged early.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State as Shared},
@@ -24,12 +24,31 @@ use crate::{
     problem::{Code, Problem},
     query::Query,
     state::{App, State},
+    submit::Sent,
 };
 
 const ROOT: &str = "/kv/";
 
 /// `PUT /kv/{key}`: replaces everything.
-pub(crate) async fn put(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn put(Shared(app): Shared<App>, request: Request) -> Response {
+    put_key(&app, request).await
+}
+
+/// The same, without a router.
+pub(crate) fn put_key(app: &App, request: Request) -> impl Future<Output = Response> + Send + use<> {
+    let app = Arc::clone(app);
+    // Apart, so that a call that waits for its outcome holds nothing of its request.
+    let begun = Box::pin(begin_put(Arc::clone(&app), request));
+    async move {
+        let answer = match begun.await {
+            Ok(begun) => end(&app, begun).await,
+            Err(problem) => Err(problem),
+        };
+        answer.into_response()
+    }
+}
+
+async fn begin_put(app: App, request: Request) -> Result<Begun, Problem> {
     let (head, body) = request.into_parts();
     let called = Called::of(&app, &head, ROOT)?;
     let query = Query::of(&head.uri, &["ttl"])?;
@@ -39,7 +58,7 @@ pub(crate) async fn put(Shared(app): Shared<App>, request: Request) -> Result<Re
     let checked = Checked::of(&head, called)?;
     let limit = Limit { bytes: app.value_bytes_max(checked.called.partition), code: Code::ValueTooLarge };
     let value = body::read(&app.bodies, &head.headers, body, limit).await?.bytes;
-    write(&app, checked.mutation(Op::Put { value, content_type, expiry })).await
+    begin(&app, checked.mutation(Op::Put { value, content_type, expiry }))
 }
 
 /// `DELETE /kv/{key}`.
@@ -100,14 +119,31 @@ impl Checked {
     }
 }
 
+/// A mutation that was sent, and what its answer turns on.
+#[derive(Debug)]
+struct Begun {
+    sent: Sent,
+    asked: Asked,
+    wait: Option<Duration>,
+    preference: Option<Preference>,
+}
+
 /// Sends one mutation and answers: 202, or its outcome.
 pub(crate) async fn write(app: &State, asking: Asking) -> Result<Response, Problem> {
+    end(app, begin(app, asking)?).await
+}
+
+/// Sends one mutation. From then on the log's queue owns the record: a client that goes away takes nothing back.
+fn begin(app: &State, asking: Asking) -> Result<Begun, Problem> {
     let Asking { mutation, preference } = asking;
     let asked = Asked::of(&mutation);
     let wait = wait_of(&mutation, preference, &app.config);
     let sent = app.send(std::slice::from_ref(&mutation))?;
-    // From here on the log's queue owns the record: a client that goes away takes nothing back.
-    drop(mutation);
+    Ok(Begun { sent, asked, wait, preference })
+}
+
+async fn end(app: &State, begun: Begun) -> Result<Response, Problem> {
+    let Begun { sent, asked, wait, preference } = begun;
     let accepted = app.accepted(sent).await?.pop().expect("one record has one ack");
     let settled = match wait {
         None => None,

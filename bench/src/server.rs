@@ -70,10 +70,19 @@ impl Target {
         command
             .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
-            .env("RUST_LOG", "warn")
-            .envs(variables.iter().cloned());
+            .env("RUST_LOG", "warn");
+        leave_out_own_variables(&mut command);
+        command.envs(variables.iter().cloned());
         listening(&mut command)
             .with_context(|| format!("start {}; cargo build --release makes it", self.binary.display()))
+    }
+}
+
+/// What `tests/stack` tells of its engines is no setting, and the binary refuses what it does not know.
+pub(crate) fn leave_out_own_variables(command: &mut Command) {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.to_string_lossy().starts_with("MILLPOND_TEST_")) {
+        command.env_remove(name);
     }
 }
 

@@ -2,9 +2,8 @@
 //!
 //! Invariant: every answer is one of ours, also to a head that the library cannot read.
 
-use std::{convert::Infallible, future::poll_fn, pin::Pin, time::Duration};
+use std::{future::poll_fn, pin::Pin, time::Duration};
 
-use axum::response::Response;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -12,12 +11,10 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Left;
-use crate::{answered::Answered, front::Front, phase::Phase, problem::Code, timed::Timed};
+use crate::{front::Front, phase::Phase, problem::Code, timed::Timed};
 
 /// Read buffer, bytes, and with it the longest head: more than the longest URI and the longest headers together.
 const BUFFER_BYTES_MAX: usize = 48 * 1024;
-
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Answered>, Infallible>> + Send>>;
 
 /// How long a connection keeps its buffers when no call is at work.
 const QUIET: Duration = Duration::from_secs(1);
@@ -31,12 +28,9 @@ pub(super) async fn serve(
     shutdown: CancellationToken,
 ) -> Left {
     let (calls, at_work) = (front.clone(), phase.clone());
-    let service = service_fn(move |request: Request<Incoming>| -> Answering {
-        let (front, busy) = (calls.clone(), at_work.busy());
-        Box::pin(async move {
-            let response = front.answer(request).await;
-            Ok(response.map(|body| Answered::alone(body, busy)))
-        })
+    let service = service_fn(move |request: Request<Incoming>| {
+        let busy = at_work.busy();
+        calls.answer(request).handed(busy, None)
     });
     // Heads are timed by the socket. At most 100 headers are taken, hyper's own limit, which costs no allocation.
     let mut builder = http1::Builder::new();

@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -21,13 +22,14 @@ use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{LINGER, lent};
 use crate::{
     answered::{Answered, PIECE_BYTES_MAX, Taking},
+    answering::Handed,
     front::Front,
     phase::{Phase, Timeouts},
     timed::Timed,
@@ -53,8 +55,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// And has so long to say so.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Answered>, Infallible>> + Send>>;
-
 /// Serves a connection until it ends; after `shutdown`, until its open calls are answered. Gives the socket back.
 pub(super) async fn serve(
     socket: Timed<TcpStream>,
@@ -67,12 +67,9 @@ pub(super) async fn serve(
     let streams = Streams::new(timeouts);
     let calls = {
         let (streams, phase) = (streams.clone(), phase.clone());
-        service_fn(move |request: Request<Incoming>| -> Answering {
-            let (front, busy, taking) = (front.clone(), phase.busy(), streams.next_call());
-            Box::pin(async move {
-                let response = front.answer(request).await;
-                Ok(response.map(|body| Answered::one_of_many(body, busy, taking)))
-            })
+        service_fn(move |request: Request<Incoming>| {
+            let (busy, taking) = (phase.busy(), streams.next_call());
+            front.answer(request).handed(busy, Some(taking))
         })
     };
     let connection = builder(streams.clone()).serve_connection(TokioIo::new(lent), calls);
@@ -113,7 +110,7 @@ async fn drive<S>(
             Request<Incoming>,
             Response = Response<Answered>,
             Error = Infallible,
-            Future = Answering,
+            Future = Handed,
         > + Unpin,
 {
     let mut connection = std::pin::pin!(connection);
@@ -198,16 +195,17 @@ impl Streams {
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
-    fn execute(&self, stream: F) {
+impl<F: Future<Output = ()> + Send + Unpin + 'static> Executor<F> for Streams {
+    fn execute(&self, mut stream: F) {
         let taking = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         let streams = self.clone();
         self.tasks.spawn(async move {
             tokio::select! {
                 biased;
                 () = streams.end.cancelled() => {}
-                () = stream => {}
-                () = stalled(taking.as_ref(), streams.send) => {
+                // Where it is: moved into this task's state a second time, each call would be twice as large.
+                () = &mut stream => {}
+                () = Stalled { taking: taking.as_ref(), send: streams.send, sleep: None } => {
                     tracing::debug!("an answer that nobody takes is given up");
                 }
             }
@@ -216,15 +214,29 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// Ends when a client has taken nothing of an answer for so long.
-async fn stalled(taking: Option<&Taking>, send: Duration) {
-    let Some(taking) = taking else { return std::future::pending().await };
-    loop {
-        let now = Instant::now();
-        let until = taking.last().unwrap_or(now) + send;
-        if until <= now {
-            return;
+/// Ends when a client has taken nothing of an answer for so long. To be polled after whatever hands the answer over:
+/// there is no timer while there is no answer.
+struct Stalled<'a> {
+    taking: Option<&'a Taking>,
+    send: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Future for Stalled<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(last) = self.taking.and_then(Taking::last) else { return Poll::Pending };
+        let send = self.send;
+        let until = last + send;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        loop {
+            // It may have been set when an earlier piece was taken.
+            ready!(sleep.as_mut().poll(context));
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(until);
         }
-        sleep_until(until).await;
     }
 }

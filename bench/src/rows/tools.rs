@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+use crate::server::leave_out_own_variables;
+
 /// A file beside this program, in the folder of the release build.
 pub(crate) fn beside(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe().context("find this program")?;
@@ -45,6 +47,7 @@ impl Served {
     pub(crate) fn embedded(data: &Path) -> Result<Self> {
         let mut command = Command::new(beside("millpond")?);
         command.args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"]).arg(data);
+        leave_out_own_variables(&mut command);
         Self::start(command, address_in)
     }
 
