@@ -31,12 +31,12 @@ pub(crate) struct Settled {
 impl State {
     /// Waits for one outcome. None: it is still open when time is over.
     pub(crate) async fn settle(&self, position: Position, until: Instant) -> Option<Settled> {
-        let outcome = self.outcome_of(position, until).await?;
+        let outcome = self.outcome_within(position, until).await?;
         self.first_of(position, outcome).await
     }
 
     /// As [`State::settle`], with a duplicate as it is. Small, for there may be many that wait.
-    async fn outcome_of(&self, position: Position, until: Instant) -> Option<Outcome> {
+    async fn outcome_within(&self, position: Position, until: Instant) -> Option<Outcome> {
         let mut awaited = self.partitions.await_outcome(position.partition, position.offset);
         self.wait(std::slice::from_mut(&mut awaited), until).await;
         if awaited.is_open() {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every answer is one of ours, also to a head that the library cannot read.
 
-use std::{future::poll_fn, pin::Pin, time::Duration};
+use std::{future::poll_fn, time::Duration};
 
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
