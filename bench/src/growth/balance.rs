@@ -39,6 +39,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Grown> {
     let bar = Steps::show("balance", DISTRIBUTIONS.len() * PARTITIONS.len());
     let mut table = Table::new(["keys", "partitions", "over", "count", "max_over_mean"]);
     table.comment(format!("{operations} operations on {KEYS} keys, computed"));
+    table.comment("partition p lies on shard p mod shards: where shards divide both numbers of partitions they get the same");
     let mut spreads = Vec::new();
     for distribution in DISTRIBUTIONS {
         for partitions in PARTITIONS {
@@ -117,23 +118,23 @@ impl Spread {
     }
 }
 
-/// A line for each kind of keys over partitions, and over the shards of each number of partitions.
+/// A line for each kind of keys over partitions, and one over shards: those of the last number of partitions.
 fn chart(spreads: &[Spread]) -> Chart {
-    let line = |distribution, of: Option<u32>| -> Option<Series> {
+    let last = PARTITIONS.last().copied();
+    let line = |distribution, shards: bool| -> Option<Series> {
         let fits = |one: &&Spread| {
             one.distribution == distribution
-                && one.shards.is_some() == of.is_some()
-                && of.is_none_or(|partitions| one.partitions == partitions)
+                && one.shards.is_some() == shards
+                && (!shards || Some(one.partitions) == last)
         };
         let found: Vec<&Spread> = spreads.iter().filter(fits).collect();
-        let over = of.map_or_else(|| "partitions".to_owned(), |of| format!("shards of {of} p."));
+        let first = found.first()?;
         Some(Series {
-            name: format!("{}, {over}", found.first()?.name()),
+            name: format!("{}, {}", first.name(), first.over()),
             points: found.iter().map(|one| (f64::from(one.count()), one.ratio)).collect(),
         })
     };
-    let lines = [None, Some(PARTITIONS[0]), Some(PARTITIONS[1])];
-    let series = DISTRIBUTIONS.into_iter().flat_map(|of| lines.map(|over| line(of, over))).flatten();
+    let series = DISTRIBUTIONS.into_iter().flat_map(|of| [line(of, false), line(of, true)]).flatten();
     Chart {
         title: "Operations of the busiest partition or shard, over the mean".to_owned(),
         x: Scale { label: "partitions or shards".to_owned(), log: true, ticks: Vec::new() },
@@ -164,9 +165,9 @@ mod tests {
 
     #[test]
     fn every_layout_is_there() {
-        let spreads = spread(Distribution::Zipf, &[1; 8]);
+        let spreads = spread(Distribution::Zipf, &[1; 64]);
         let counts: Vec<u32> = spreads.iter().map(Spread::count).collect();
-        assert_eq!(counts, [8, 2, 4]);
+        assert_eq!(counts, [64, 2, 4]);
         assert_eq!(chart(&spreads).series.len(), 2);
     }
 }

@@ -31,7 +31,8 @@ pub(super) async fn measure(plan: &Plan) -> Result<Grown> {
         "closed loop: each connection has one put of 256 B under way, uniform over 100,000 keys; fdatasync before each \
          answer; measured until all is applied to SQLite"
             .to_owned(),
-        format!("{P99_MS}: of an answer, 202; millpond: log, api and writer in one process"),
+        format!("{P99_MS}: of an answer, 202; millpond: log, api and writer in one process; connecting, and encoding the calls \
+             before, is in the cost"),
     ];
     let files = raise_files();
     let bar = Steps::show("connections", CONNECTIONS.len());

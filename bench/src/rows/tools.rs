@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+use crate::server::without_settings;
+
 /// A file beside this program, in the folder of the release build.
 pub(crate) fn beside(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe().context("find this program")?;
@@ -49,7 +51,7 @@ impl Served {
     }
 
     fn start(mut command: Command, address: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).env("RUST_LOG", "warn");
+        without_settings(&mut command).stdin(Stdio::piped()).stdout(Stdio::piped()).env("RUST_LOG", "warn");
         let mut child = command.spawn().context("start a server")?;
         let output = child.stdout.take().context("its output is piped")?;
         let mut lines = BufReader::new(output).lines();
