@@ -12,8 +12,8 @@ mod fill;
 mod hold;
 mod lanes;
 mod native;
+mod offered;
 mod plan;
-mod progress;
 mod report;
 mod schedule;
 mod slot;
@@ -35,15 +35,20 @@ use self::{
     connection::{Encoder, Protocol},
     lanes::{Job, Lanes},
     plan::Shape,
-    progress::Progress,
     report::{Cpu, Measured},
     schedule::Arrival,
     workload::Workload,
 };
-pub(crate) use self::{echo::Echo, hold::Hold};
+pub(crate) use self::{
+    echo::Echo,
+    hold::{Hold, raise_files},
+    offered::{Answered, Offered},
+    plan::key,
+};
 use crate::{
     cpu::Family,
     keys::{Distribution, THETA},
+    progress::Progress,
     server::{self, Server, Target},
 };
 

@@ -2,10 +2,13 @@
 //!
 //! Not a test: nothing here asserts a time. Every table names its seed and its command.
 
+mod capacity;
 mod cpu;
+mod growth;
 mod keys;
 mod latency;
 mod load;
+mod progress;
 mod rows;
 mod server;
 mod stages;
@@ -37,6 +40,10 @@ enum Command {
     Echo(load::Echo),
     /// Rows of the performance table: each stage against its baseline, in the same run.
     Row(rows::Rows),
+    /// How cost grows with partitions, rows, connections, batches and load: a data file and a chart for each.
+    Growth(growth::Growth),
+    /// How many machines a size needs, from the table's JSON, with each formula.
+    Capacity(Box<capacity::Capacity>),
 }
 
 #[tokio::main]
@@ -47,5 +54,7 @@ async fn main() -> Result<()> {
         Command::Hold(hold) => hold.run().await,
         Command::Echo(echo) => echo.run().await,
         Command::Row(rows) => rows.run().await,
+        Command::Growth(growth) => growth.run().await,
+        Command::Capacity(capacity) => capacity.run(),
     }
 }

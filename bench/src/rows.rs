@@ -2,27 +2,27 @@
 //!
 //! Not a test: nothing here asserts a time. Invariant: what cannot be measured here is a line that says so.
 
-mod accept;
-mod apply_postgres;
+pub(crate) mod accept;
+pub(crate) mod apply_postgres;
 mod apply_sqlite;
-mod calls;
-mod cpu;
+pub(crate) mod calls;
+pub(crate) mod cpu;
 mod decode;
-mod deployment;
+pub(crate) mod deployment;
 mod drive;
-mod end_to_end;
-mod engines;
-mod flushes;
-mod head;
+pub(crate) mod end_to_end;
+pub(crate) mod engines;
+pub(crate) mod flushes;
+pub(crate) mod head;
 mod held;
 mod kafka;
 mod line;
 mod local_log;
 mod peers;
 mod reads;
-mod sample;
+pub(crate) mod sample;
 mod single;
-mod tools;
+pub(crate) mod tools;
 
 use std::time::Instant;
 
@@ -96,6 +96,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Each comparison so often: once where it is quick, else three times, unless told.
+    pub(crate) fn new(quick: bool, repeats: Option<usize>, seed: u64) -> Self {
+        Self { repeats: repeats.unwrap_or(if quick { 1 } else { 3 }).max(1), seed, quick }
+    }
+
     /// Of two sizes the one for this plan.
     pub(crate) fn pick<T>(&self, quick: T, long: T) -> T {
         if self.quick { quick } else { long }
@@ -105,11 +110,7 @@ impl Plan {
 impl Rows {
     /// Runs them, prints each as soon as it is measured, and all of them in the end.
     pub(crate) async fn run(&self) -> Result<()> {
-        let plan = Plan {
-            repeats: self.repeats.unwrap_or(if self.quick { 1 } else { 3 }).max(1),
-            seed: self.seed,
-            quick: self.quick,
-        };
+        let plan = Plan::new(self.quick, self.repeats, self.seed);
         let names = if self.names.is_empty() { Name::value_variants() } else { &self.names };
         if !self.json {
             println!("{}\n{}", head::text(&plan)?, Line::heading());

@@ -67,22 +67,13 @@ impl Target {
     /// Starts the binary on free ports, with its data in this folder.
     pub(crate) fn start_in(&self, data: &Path, variables: &[(&str, String)]) -> Result<(Child, Said)> {
         let mut command = Command::new(&self.binary);
-        command
+        without_settings(&mut command)
             .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
-            .env("RUST_LOG", "warn");
-        leave_out_own_variables(&mut command);
-        command.envs(variables.iter().cloned());
+            .env("RUST_LOG", "warn")
+            .envs(variables.iter().cloned());
         listening(&mut command)
             .with_context(|| format!("start {}; cargo build --release makes it", self.binary.display()))
-    }
-}
-
-/// What `tests/stack` tells of its engines is no setting, and the binary refuses what it does not know.
-pub(crate) fn leave_out_own_variables(command: &mut Command) {
-    let names = std::env::vars_os().map(|(name, _)| name);
-    for name in names.filter(|name| name.to_string_lossy().starts_with("MILLPOND_TEST_")) {
-        command.env_remove(name);
     }
 }
 
@@ -114,6 +105,15 @@ fn said(child: &mut Child) -> Result<Said> {
     let address = addresses.next().context("it says where it listens")?.context("read its address")?;
     let ops = addresses.next().transpose().context("read its address")?.unwrap_or(address);
     Ok(Said { address, ops })
+}
+
+/// Settings of whoever started this, such as where a test's engines are, are not those of a server that it starts.
+pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.to_string_lossy().starts_with("MILLPOND_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Ends a process that was started here.

@@ -18,6 +18,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+pub(crate) use self::held::raise_files;
 use self::{
     halted::{Halted, probed},
     held::Held,
@@ -105,7 +106,7 @@ impl Hold {
     /// Holds so many calls in each server, one after the other.
     pub(crate) async fn run(&self) -> Result<()> {
         ensure!(self.target.is_fresh(), "a partition is halted for this: only with a server of its own");
-        held::raise_files();
+        let _limit = raise_files();
         for calls in &self.calls {
             let halted = Halted::start(&self.target, calls.div_ceil(self.streams)).await?;
             let found = self.hold("millpond", *calls, (&halted.child, halted.said, &halted.keys)).await?;

@@ -121,7 +121,7 @@ impl Shape {
 }
 
 /// The text of a key.
-pub(super) fn key(number: u64) -> String {
+pub(crate) fn key(number: u64) -> String {
     format!("key-{number:09}")
 }
 

@@ -50,7 +50,8 @@ pub(crate) async fn single(plan: &Plan) -> Result<Vec<Line>> {
     ])
 }
 
-async fn accepted(
+/// Calls of so many operations each over so many connections.
+pub(crate) async fn accepted(
     plan: &Plan,
     calls: &Arc<Vec<Call>>,
     (operations, connections): (usize, usize),
@@ -82,7 +83,8 @@ fn against(stage: &str, (peer, times): (&Result<Vec<peers::Peer>>, f64), samples
     let shares = samples.last().map(Sample::shares).unwrap_or_default();
     let line = Line::new(stage, "CPU-µs/op", 1.0 / times)
         .durable(DURABILITY)
-        .note(format!("ours {rate:.0}/s, p99 of a call {p99:.0} µs; CPU-µs/op: {shares}"));
+        .note(format!("ours {rate:.0}/s, p99 of a call {p99:.0} µs; CPU-µs/op: {shares}"))
+        .with_shares(shares);
     let cheapest = peer.as_ref().map(|peers| peers.iter().min_by(|a, b| a.cpu_us.total_cmp(&b.cpu_us)));
     match cheapest {
         Ok(Some(peer)) => line

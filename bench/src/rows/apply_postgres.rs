@@ -16,14 +16,16 @@ use super::{
     sample::{Compared, Runs, Sample, Side, Stretch, float},
 };
 
-const ROWS: i64 = 5_000;
+/// Records of a flush.
+pub(crate) const ROWS: i64 = 5_000;
 const RATE: &str = "apply to Postgres: rows/s";
 const CPU: &str = "apply to Postgres: CPU of all";
 const HOT: &str = "apply to Postgres: HOT share of updates";
 const WAL: &str = "apply to Postgres: WAL / logical bytes";
-const WAL_US: &str = "wal";
+/// Bytes of WAL for each logical byte.
+pub(crate) const WAL_US: &str = "wal";
 const FULL_PAGES: &str = "full_pages";
-const DURABILITY: &str = "fsync, synchronous_commit=on, one commit a flush";
+pub(crate) const DURABILITY: &str = "fsync, synchronous_commit=on, one commit a flush";
 
 /// Rows per second, CPU time, HOT share, WAL.
 pub(crate) async fn run(plan: &Plan) -> Result<Vec<Line>> {
@@ -92,7 +94,7 @@ fn lines(database: &Database, runs: &Runs, keys: u64) -> Result<Vec<Line>> {
 }
 
 /// A stretch of so many flushes, with its WAL.
-async fn measured(
+pub(crate) async fn measured(
     database: &Database,
     flushes: i64,
     work: impl AsyncFnOnce() -> Result<()>,
@@ -110,7 +112,8 @@ async fn measured(
     Ok(sample)
 }
 
-async fn apply(shard: &Shard, flushes: Vec<Flush>) -> Result<()> {
+/// One flush after the other.
+pub(crate) async fn apply(shard: &Shard, flushes: Vec<Flush>) -> Result<()> {
     for flush in flushes {
         let applied = shard.apply(vec![flush]).await?;
         ensure!(applied.fenced.is_empty(), "a flush was fenced");
@@ -118,15 +121,20 @@ async fn apply(shard: &Shard, flushes: Vec<Flush>) -> Result<()> {
     Ok(())
 }
 
+/// The leaf of a partition below 10 holds every key.
+pub(crate) fn fill_leaf(database: &Database, partition: u32, keys: u64) -> Result<()> {
+    database.psql(&format!(
+        "INSERT INTO kv_p0000{partition} SELECT {partition}, 'default', \
+         convert_to('user:' || lpad(n::text, 12, '0'), 'UTF8'), n, convert_to(repeat('v', {VALUE_BYTES}), 'UTF8'), \
+         'application/octet-stream', NULL, 0, 0, false, n FROM generate_series(0, {keys}::bigint - 1) n"
+    ))?;
+    database.psql(&format!("VACUUM ANALYZE kv_p0000{partition}")).map(drop)
+}
+
 /// Both leaves hold every key; the baseline's rows and its procedure are there.
 fn fill(database: &Database, keys: u64, flushes: i64) -> Result<()> {
     for partition in [0, 1] {
-        database.psql(&format!(
-            "INSERT INTO kv_p0000{partition} SELECT {partition}, 'default', \
-             convert_to('user:' || lpad(n::text, 12, '0'), 'UTF8'), n, convert_to(repeat('v', {VALUE_BYTES}), 'UTF8'), \
-             'application/octet-stream', NULL, 0, 0, false, n FROM generate_series(0, {keys}::bigint - 1) n"
-        ))?;
-        database.psql(&format!("VACUUM ANALYZE kv_p0000{partition}"))?;
+        fill_leaf(database, partition, keys)?;
     }
     database.psql(&format!(
         "CREATE TABLE source AS SELECT DISTINCT ON (flush, key) n / {ROWS} AS flush, 'default' AS tenant, \

@@ -3,7 +3,7 @@
 //! Not the time of one known process. Invariant: a child that ends is still counted, since whoever waited for it has its
 //! time; so the sum never falls.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fmt, fs, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
@@ -11,13 +11,35 @@ use anyhow::{Context, Result, bail};
 const TICK_MS: u64 = 10;
 /// What starts the engines and then the table: everything below it counts.
 const STACK: &str = "millpond-stack";
+/// What runs one role a process, or all of them.
+const MILLPOND: &str = "millpond";
+const ROLES: [&str; 3] = ["api", "writer", "sweeper"];
 
 /// How often processes are looked at until none has ended meanwhile.
 const LOOKS_MAX: usize = 50;
 
-/// CPU time by what it was used for: the processes' names, and `tools` for what this process started and waited for.
+/// CPU time by what it was used for: the processes' names, those of Millpond with their role, and `tools` for what this
+/// process started and waited for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cpu(BTreeMap<String, Duration>);
+
+/// CPU-µs per operation of each process, the largest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Shares(pub(crate) Vec<(String, f64)>);
+
+impl Shares {
+    /// Of one process; 0 when it used nothing.
+    pub(crate) fn of(&self, process: &str) -> f64 {
+        self.0.iter().filter(|(name, _)| name == process).map(|(_, us)| us).sum()
+    }
+}
+
+impl fmt::Display for Shares {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = |(name, us): &(String, f64)| format!("{name} {us:.2}");
+        out.write_str(&self.0.iter().map(one).collect::<Vec<_>>().join(", "))
+    }
+}
 
 struct Process {
     parent: u32,
@@ -57,19 +79,12 @@ impl Cpu {
         self.0.values().sum()
     }
 
-    /// Of those with one of these names.
-    pub(crate) fn of(&self, names: &[&str]) -> Duration {
-        self.0.iter().filter(|(name, _)| names.contains(&name.as_str())).map(|(_, used)| *used).sum()
-    }
-
     /// In µs per operation, the largest first.
-    pub(crate) fn shares(&self, operations: f64) -> String {
-        let mut all: Vec<_> = self.0.iter().collect();
-        all.sort_by_key(|(_, used)| std::cmp::Reverse(**used));
-        let one = |(name, used): &(&String, &Duration)| {
-            format!("{name} {:.2}", used.as_secs_f64() * 1e6 / operations)
-        };
-        all.iter().map(one).collect::<Vec<_>>().join(", ")
+    pub(crate) fn shares(&self, operations: f64) -> Shares {
+        let each = |(name, used): (&String, &Duration)| (name.clone(), used.as_secs_f64() * 1e6 / operations);
+        let mut all: Vec<_> = self.0.iter().map(each).collect();
+        all.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        Shares(all)
     }
 }
 
@@ -98,7 +113,12 @@ fn processes() -> Result<BTreeMap<u32, Process>> {
         };
         // It may be gone by now.
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        all.insert(pid, parse(&stat).with_context(|| format!("read what {pid} has used"))?);
+        let mut process = parse(&stat).with_context(|| format!("read what {pid} has used"))?;
+        if process.name == MILLPOND {
+            let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            process.name = with_role(&command);
+        }
+        all.insert(pid, process);
     }
     Ok(all)
 }
@@ -117,6 +137,12 @@ fn parse(stat: &str) -> Result<Process> {
         own: ticks(11)? + ticks(12)?,
         waited: ticks(13)? + ticks(14)?,
     })
+}
+
+/// Arguments end in NUL.
+fn with_role(command: &str) -> String {
+    let role = command.split('\0').skip(1).find(|argument| ROLES.contains(argument));
+    role.map_or_else(|| MILLPOND.to_owned(), |role| format!("{MILLPOND} {role}"))
 }
 
 /// The stack above this process, else this process.
@@ -157,10 +183,19 @@ mod tests {
     }
 
     #[test]
+    fn a_role_has_a_name_of_its_own() {
+        assert_eq!(
+            with_role("target/millpond\0--config\0api.toml\0writer\0--ops-listen\0"),
+            "millpond writer"
+        );
+        assert_eq!(with_role("target/millpond\0--listen\0"), "millpond");
+    }
+
+    #[test]
     fn what_was_used_is_told_by_name() {
         let cpu = |used: u64| Cpu(BTreeMap::from([("java".to_owned(), Duration::from_millis(used))]));
         let used = cpu(300).since(&cpu(100));
         assert_eq!(used.total(), Duration::from_millis(200));
-        assert_eq!(used.shares(100_000.0), "java 2.00");
+        assert_eq!(used.shares(100_000.0).to_string(), "java 2.00");
     }
 }

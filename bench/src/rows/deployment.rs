@@ -21,6 +21,7 @@ use super::{
     engines::{Database, Engines},
     tools::beside,
 };
+use crate::server::without_settings;
 
 /// How long a role may take until it works.
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -159,10 +160,7 @@ fn millpond(config: &std::path::Path) -> Result<Command> {
         .env("RUST_LOG", "warn")
         .env_remove("PGPASSWORD")
         .env_remove("PGPASSFILE");
-    let names = std::env::vars_os().map(|(name, _)| name);
-    for name in names.filter(|name| name.to_string_lossy().starts_with("MILLPOND_")) {
-        command.env_remove(name);
-    }
+    without_settings(&mut command);
     Ok(command)
 }
 

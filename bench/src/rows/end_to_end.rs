@@ -20,7 +20,7 @@ use super::{
 
 const KEYS: u64 = 1_000_000;
 const OPERATIONS: usize = 1_000;
-const DURABILITY: &str = "Kafka acks=all without fsync; Postgres fsync, synchronous_commit=on";
+pub(crate) const DURABILITY: &str = "Kafka acks=all without fsync; Postgres fsync, synchronous_commit=on";
 /// Whose baselines together are the least that the way from end to end can cost.
 const STAGES: [&str; 3] = [
     "produce to Kafka, protobuf: CPU of all",
@@ -55,9 +55,13 @@ pub(crate) async fn run(plan: &Plan, before: &[Line]) -> Result<Vec<Line>> {
         let cpu = median(samples.iter().map(|sample| sample.get(CPU_US)).collect());
         let shares = samples.last().map(Sample::shares).unwrap_or_default();
         let line = Line::new(&stage(keys), "op/s", 1.0).measured(asked, rate, rate / asked);
-        lines.push(line.durable(DURABILITY).note(format!("{cpu:.2} CPU-µs/op: {shares}")));
+        lines.push(
+            line.durable(DURABILITY)
+                .note(format!("{cpu:.2} CPU-µs/op: {shares}"))
+                .with_shares(shares.clone()),
+        );
         let line = Line::new(&format!("end to end, {keys} / sum of stages: CPU of all"), "CPU-µs/op", 0.80);
-        let line = line.durable(DURABILITY).alone(cpu);
+        let line = line.durable(DURABILITY).alone(cpu).with_shares(shares);
         lines.push(match sum {
             Some(sum) => line.against(sum),
             None => line.note("missing: run produce, consume and apply-postgres in the same run"),
@@ -66,8 +70,8 @@ pub(crate) async fn run(plan: &Plan, before: &[Line]) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// Loads for so long, and waits until all of it is applied.
-async fn through(deployment: &Deployment, mut draw: Draw, seconds: u64) -> Result<Sample> {
+/// Loads with batches for so long, and waits until all of it is applied.
+pub(crate) async fn through(deployment: &Deployment, mut draw: Draw, seconds: u64) -> Result<Sample> {
     let calls = batches(&mut draw, (300, OPERATIONS), PROTOBUF)?;
     let drive = Drive {
         address: deployment.api(),
@@ -96,6 +100,7 @@ pub(crate) async fn debezium(plan: &Plan) -> Result<Vec<Line>> {
         let ours = sample.get(CPU_US);
         let line = Line::new(&stage(keys), "CPU-µs/op", target).durable(DURABILITY);
         let line = line.note(format!("ours {:.0}/s, CPU-µs/op: {}", sample.get(RATE), sample.shares()));
+        let line = line.with_shares(sample.shares());
         let fits = |peer: &&peers::Peer| peer.told.contains(keys);
         lines.push(match peers.as_ref().map(|peers| peers.iter().find(fits)) {
             Ok(Some(peer)) => line

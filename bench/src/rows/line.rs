@@ -7,6 +7,8 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::cpu::Shares;
+
 /// A stage against its baseline.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
@@ -20,6 +22,8 @@ pub(crate) struct Line {
     pub(crate) target: f64,
     durability: &'static str,
     notes: Vec<String>,
+    /// Of ours, for machines: people have them in a note.
+    shares: Shares,
 }
 
 impl Line {
@@ -34,6 +38,7 @@ impl Line {
             target,
             durability: "none",
             notes: Vec::new(),
+            shares: Shares::default(),
         }
     }
 
@@ -73,6 +78,11 @@ impl Line {
         Self { durability, ..self }
     }
 
+    /// Where the CPU time of ours went.
+    pub(crate) fn with_shares(self, shares: Shares) -> Self {
+        Self { shares, ..self }
+    }
+
     /// Says more.
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
@@ -86,9 +96,11 @@ impl Line {
 
     /// For machines.
     pub(crate) fn json(&self) -> Value {
+        let shares = self.shares.0.iter().map(|(name, us)| (name.clone(), json!(us)));
         json!({
             "stage": self.stage, "unit": self.unit, "baseline": self.baseline, "ours": self.ours,
             "ratio": self.ratio, "target": self.target, "durability": self.durability, "notes": self.notes,
+            "shares": shares.collect::<serde_json::Map<_, _>>(),
         })
     }
 

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Result;
 
-use super::{cpu::Cpu, line::Line};
+use super::{
+    cpu::{Cpu, Shares},
+    line::Line,
+};
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub(crate) enum Side {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample {
     values: BTreeMap<&'static str, f64>,
-    shares: String,
+    shares: Shares,
 }
 
 /// Operations per second.
@@ -57,23 +60,24 @@ impl Stretch {
         let mut sample = Sample { shares: used.shares(operations), ..Sample::default() };
         sample.set(RATE, operations / wall.as_secs_f64());
         sample.set(CPU_US, used.total().as_secs_f64() * 1e6 / operations);
-        for (measure, names) in
-            [("postgres_us", "postgres"), ("server_us", "millpond"), ("broker_us", "java")]
-        {
-            sample.set(measure, used.of(&[names]).as_secs_f64() * 1e6 / operations);
-        }
         Ok(sample)
     }
 }
 
 impl Sample {
+    /// With these shares and no measure.
+    #[cfg(test)]
+    pub(crate) fn of_shares(shares: Shares) -> Self {
+        Self { shares, ..Self::default() }
+    }
+
     /// A measure.
     pub(crate) fn get(&self, measure: &str) -> f64 {
         self.values.get(measure).copied().unwrap_or(f64::NAN)
     }
 
     /// Where its CPU time went, µs per operation.
-    pub(crate) fn shares(&self) -> String {
+    pub(crate) fn shares(&self) -> Shares {
         self.shares.clone()
     }
 
@@ -158,6 +162,7 @@ impl Runs {
             self.ours(measure),
             median(ratios.clone()),
         );
+        let line = line.with_shares(self.ours.last().map(Sample::shares).unwrap_or_default());
         if ratios.len() > 1 {
             line.note(format!("{} repeats, {least:.2}-{most:.2}", ratios.len()))
         } else {

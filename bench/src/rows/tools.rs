@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::server::leave_out_own_variables;
+use crate::server::without_settings;
 
 /// A file beside this program, in the folder of the release build.
 pub(crate) fn beside(name: &str) -> Result<PathBuf> {
@@ -47,12 +47,11 @@ impl Served {
     pub(crate) fn embedded(data: &Path) -> Result<Self> {
         let mut command = Command::new(beside("millpond")?);
         command.args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"]).arg(data);
-        leave_out_own_variables(&mut command);
         Self::start(command, address_in)
     }
 
     fn start(mut command: Command, address: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).env("RUST_LOG", "warn");
+        without_settings(&mut command).stdin(Stdio::piped()).stdout(Stdio::piped()).env("RUST_LOG", "warn");
         let mut child = command.spawn().context("start a server")?;
         let output = child.stdout.take().context("its output is piped")?;
         let mut lines = BufReader::new(output).lines();

@@ -30,13 +30,14 @@ const FILES: u64 = 1 << 20;
 /// Calls that wait.
 pub(super) struct Held(JoinSet<Result<()>>);
 
-/// Lets this process, and those that it starts, open as many files as it may.
-pub(super) fn raise_files() {
+/// Lets this process, and those that it starts, open as many files as it may; how many that is, if there is a limit.
+pub(crate) fn raise_files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let hard = Rlimit { current: Some(FILES), maximum: Some(FILES) };
     let soft = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // Only root gets the first; who gets neither is told by what cannot be opened.
     let _as_it_was = setrlimit(Resource::Nofile, hard).or_else(|_refused| setrlimit(Resource::Nofile, soft));
+    getrlimit(Resource::Nofile).current
 }
 
 /// What a process has in memory.

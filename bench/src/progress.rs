@@ -1,4 +1,4 @@
-//! A bar while a load runs, where standard error is a terminal.
+//! A bar while a load runs, or from step to step of a longer run, where standard error is a terminal.
 //!
 //! Invariant: costs a few redraws a second, and nothing where nobody looks.
 
@@ -17,15 +17,48 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Between two redraws.
 const REDRAW: Duration = Duration::from_millis(250);
 
-/// A bar that goes away when it is dropped.
-pub(super) struct Progress {
+/// A bar over steps, of which each may take long; goes away when it is dropped.
+pub(crate) struct Steps(ProgressBar);
+
+impl Steps {
+    /// So many are to come.
+    pub(crate) fn show(name: &str, steps: usize) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len}, {elapsed}: {msg}");
+        bar.set_style(style.expect("the template is sound").progress_chars("=> "));
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(REDRAW);
+        Self(bar)
+    }
+
+    /// What is done now.
+    pub(crate) fn at(&self, what: impl Into<String>) {
+        self.0.set_message(what.into());
+    }
+
+    /// A step is done, and this came of it: a line of output.
+    #[expect(clippy::print_stdout, reason = "it is the result")]
+    pub(crate) fn done(&self, line: &str) {
+        self.0.inc(1);
+        self.0.suspend(|| println!("{line}"));
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A bar over the time of a load; goes away when it is dropped.
+pub(crate) struct Progress {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Progress {
     /// Shows how far a load of this length is, and how many calls were made.
-    pub(super) fn show(name: String, length: Duration, made: Arc<AtomicU64>) -> Self {
+    pub(crate) fn show(name: String, length: Duration, made: Arc<AtomicU64>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&over);
         let thread = std::io::stderr()
