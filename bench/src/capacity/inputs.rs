@@ -108,8 +108,7 @@ fn row_bytes(rows: Option<&str>, record_bytes: f64) -> Found {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes are whole and above 0")]
 fn log_bytes(record_bytes: f64) -> Result<Found> {
     let value = vec![0; (record_bytes - AROUND_VALUE) as usize];
-    let op =
-        Op::Put { value: value.into(), content_type: "application/octet-stream".to_owned(), expiry: None };
+    let op = Op::Put { value: value.into(), content_type: "application/octet-stream".into(), expiry: None };
     let key = RecordKey::new(&Tenant::new("default")?, b"user:000000000001")?;
     let id = Some(MutationId { bytes: [1; 16], durable: false });
     let raw = Mutation { key, id, conditions: Conditions::default(), op }.encode();
@@ -139,7 +138,7 @@ mod tests {
             "# head\nrows,kind,disk_bytes_per_row,missing\n1000,,500,\n100000,,450.5,\n1000000,,,void\n";
         let inputs = Inputs::read(TABLE, Some(rows), (Keys::Uniform, 404.0)).unwrap();
         let values = [&inputs.postgres_us, &inputs.api_us, &inputs.call_bytes, &inputs.row_bytes];
-        assert_eq!(values.map(|found| found.value), [13.5, 4.0, 15_000.0, 550.5]);
+        assert_eq!(values.map(|found| found.value.to_string()), ["13.5", "4", "15000", "550.5"]);
         assert_eq!(inputs.postgres_us.from, "end to end, uniform, postgres");
         assert!(inputs.wal.value.is_nan() && inputs.wal.from.contains("bench/table --json apply-postgres"));
         assert!(Inputs::read(TABLE, None, (Keys::Zipf, 304.0)).unwrap().api_us.value.is_nan());

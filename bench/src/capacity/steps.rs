@@ -2,6 +2,8 @@
 //!
 //! Invariant: a formula names the rows above it, or the flag that it takes.
 
+use std::fmt::Write;
+
 use super::{
     Assumed,
     inputs::{Found, Inputs},
@@ -30,7 +32,7 @@ pub(super) fn markdown(sizes: &[Size; 2], needs: &[Needs; 2], inputs: &Inputs, a
         .chain(bytes_needed(needs, inputs, assumed))
         .chain(machines(needs, assumed));
     for Step { what, formula, input, values: [one, other] } in steps {
-        text += &format!("\n| {what} | {formula} | {input} | {one} | {other} |");
+        let _ = write!(text, "\n| {what} | {formula} | {input} | {one} | {other} |");
     }
     text
 }
@@ -136,7 +138,7 @@ fn bytes_needed(needs: &[Needs; 2], inputs: &Inputs, assumed: &Assumed) -> Vec<S
 fn machines(needs: &[Needs; 2], assumed: &Assumed) -> Vec<Step> {
     let Assumed { cores, used, ram_gb, disk_mb_s, broker_tb, shard_tb, fill, skew, replication, .. } =
         assumed;
-    let machine = format!("{cores} cores × {used} (`--cores`, `--use`)");
+    let machine = format!("({cores} cores × {used} (`--cores`, `--use`))");
     let none = String::new;
     vec![
         step(
@@ -219,6 +221,7 @@ fn told(found: &Found, unit: &str) -> String {
 fn short(value: f64) -> String {
     match value {
         _ if !value.is_finite() => "?".to_owned(),
+        value if value >= 1e12 => format!("{:.2} × 10¹²", value / 1e12),
         value if value >= 1e9 => format!("{:.2} × 10⁹", value / 1e9),
         value if value >= 100.0 => thousands(&format!("{value:.0}")),
         value if value.fract() == 0.0 => format!("{value:.0}"),
@@ -251,6 +254,7 @@ mod tests {
             [0.5, 15.0, 15.25, 1_234_567.0, f64::NAN].map(short),
             ["0.50", "15", "15.2", "1,234,567", "?"]
         );
+        assert_eq!([3.289e9, 16.45e12].map(short), ["3.29 × 10⁹", "16.45 × 10¹²"]);
         assert_eq!([210e6, 5e15, 12.0, f64::NAN].map(bytes), ["210 MB", "5,000 TB", "12 B", "? B"]);
     }
 }

@@ -51,7 +51,9 @@ pub(super) fn measure(plan: &Plan) -> Result<Grown> {
             spreads.extend(made);
         }
     }
-    spreads.iter().for_each(|spread| table.row(spread.cells()));
+    for spread in &spreads {
+        table.row(spread.cells());
+    }
     Ok(Grown { table, chart: chart(&spreads) })
 }
 

@@ -170,9 +170,9 @@ impl Chart {
             .axis_desc_style((FONT, 14))
             .draw()?;
         if self.stacked {
-            self.bars(&mut plane, xs)?
+            self.bars(&mut plane, xs)?;
         } else {
-            self.lines(&mut plane)?
+            self.lines(&mut plane)?;
         }
         self.legend(&right)?;
         root.present()?;

@@ -62,7 +62,9 @@ pub(super) async fn measure(plan: &Plan) -> Result<Grown> {
     if engines.is_none() {
         table.comment(format!("{KAFKA}: missing: {NO_ENGINES}"));
     }
-    points.iter().for_each(|point| table.row(point.cells()));
+    for point in &points {
+        table.row(point.cells());
+    }
     Ok(Grown { table, chart: chart(&points) })
 }
 
