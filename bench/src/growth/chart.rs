@@ -52,7 +52,7 @@ pub(super) struct Scale {
     pub(super) ticks: Vec<f64>,
 }
 
-/// What has a name in the legend. Stacked ones have the same x each.
+/// What has a name in the legend. Stacked ones have the same x each; a line has a gap where y is NaN.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) name: String,
@@ -201,8 +201,10 @@ impl Chart {
         for (series, color) in self.series.iter().zip(COLORS.iter().cycle()) {
             let at = |(x, y): &(f64, f64)| (self.x.at(*x), self.y.at(*y));
             let points: Vec<(f64, f64)> = series.points.iter().map(at).collect();
-            plane.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
-            plane.draw_series(points.into_iter().map(|point| Circle::new(point, 3, color.filled())))?;
+            for stretch in points.split(|(_, y)| y.is_nan()) {
+                plane.draw_series(LineSeries::new(stretch.iter().copied(), color.stroke_width(2)))?;
+                plane.draw_series(stretch.iter().map(|point| Circle::new(*point, 3, color.filled())))?;
+            }
         }
         Ok(())
     }

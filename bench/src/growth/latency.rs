@@ -134,9 +134,11 @@ impl Point {
 fn chart(points: &[Point]) -> Chart {
     let line = |log: &str, name: &str, share: f64| {
         let of_log = points.iter().filter(|point| point.log == log);
-        let at =
-            |point: &Point| Some((f64::from(point.percent), us(point.found.as_ref().ok()?, share) / 1e3));
-        Series { name: format!("{log}, {name}"), points: of_log.filter_map(at).collect() }
+        let at = |point: &Point| {
+            let us = point.found.as_ref().map_or(f64::NAN, |latencies| us(latencies, share));
+            (f64::from(point.percent), us / 1e3)
+        };
+        Series { name: format!("{log}, {name}"), points: of_log.map(at).collect() }
     };
     let logs = [LOCAL, KAFKA].into_iter();
     let series = logs.flat_map(|log| [line(log, "p50", 0.5), line(log, "p99", 0.99)]);
@@ -148,7 +150,7 @@ fn chart(points: &[Point]) -> Chart {
             ticks: points.iter().map(|point| f64::from(point.percent)).collect(),
         },
         y: Scale { label: "latency from the due moment, ms".to_owned(), log: true, ticks: Vec::new() },
-        series: series.filter(|series| !series.points.is_empty()).collect(),
+        series: series.filter(|series| series.points.iter().any(|(_, ms)| ms.is_finite())).collect(),
         stacked: false,
     }
 }
@@ -166,7 +168,11 @@ mod tests {
         assert_eq!(points[1].cells(), [LOCAL, "90", "100", "", "", "", "void: too late"]);
         assert_eq!(points[0].cells()[..5], [LOCAL, "10", "100", "2000", "2000"]);
         let chart = chart(&points);
-        assert_eq!((chart.series.len(), chart.series[0].points.len()), (2, 1));
+        assert_eq!(chart.series.len(), 2, "of the log that was measured");
+        assert_eq!(
+            chart.series[0].points.iter().map(|(_, ms)| ms.is_nan()).collect::<Vec<_>>(),
+            [false, true]
+        );
         assert_eq!(chart.x.ticks, [10.0, 90.0]);
     }
 }

@@ -16,7 +16,7 @@ use millpond_writer::{Replay, digest};
 use rand::{RngExt, rngs::StdRng};
 use tempfile::TempDir;
 
-use super::{Context, Drill, Length, Need, stage};
+use super::{Context, Drill, Length, Need, settle, stage};
 use crate::{
     deployment::Deployment,
     roles::Kind,
@@ -57,15 +57,27 @@ async fn run(context: Context) -> Result<()> {
     }
     context.worked(&workload.stop().await?);
     context.settle(&deployment).await?;
-    for kind in [Kind::Sweeper, Kind::Writer, Kind::Api] {
-        for number in 0..deployment.count(kind) {
-            deployment.terminate(kind, number).await?;
-        }
-    }
+    end(&mut deployment).await?;
     let source = Source::open(&deployment).await?;
     let compared = source.compare(&context, &mut deployment, &mut random).await;
     source.log.close().await;
     compared
+}
+
+/// Ends every role where nothing is behind the log. A sweeper may have appended as it ended, and a writer that leaves has
+/// another one claim what it had: so writers die at once, which nobody notices in time.
+async fn end(deployment: &mut Deployment) -> Result<()> {
+    for number in 0..deployment.count(Kind::Sweeper) {
+        deployment.terminate(Kind::Sweeper, number).await?;
+    }
+    settle::until_nothing_lags(deployment).await?;
+    for number in 0..deployment.count(Kind::Writer) {
+        deployment.kill(Kind::Writer, number)?;
+    }
+    for number in 0..deployment.count(Kind::Api) {
+        deployment.terminate(Kind::Api, number).await?;
+    }
+    Ok(())
 }
 
 /// The log.

@@ -58,6 +58,12 @@ impl Context {
     }
 }
 
+/// Waits until one look finds nothing behind its log.
+pub(super) async fn until_nothing_lags(deployment: &Deployment) -> Result<()> {
+    let none = async || Ok(lags(deployment)?.iter().all(|lag| *lag == 0));
+    deployment.until("no partition is behind its log", none).await
+}
+
 /// Records that each partition's serving copy lacks.
 fn lags(deployment: &Deployment) -> Result<Vec<u64>> {
     let topics = deployment.topics()?;
