@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    pond::{Pond, plainly},
+    pond::{Pond, plainly, until_ready},
     wire::{Answer, Wire, request},
 };
 
@@ -63,6 +63,7 @@ async fn guarded() -> Guarded {
         let (serving, shown) = (api.clone(), shown.clone());
         tokio::spawn(async move { serving.serve_ops(ops, shown, CancellationToken::new()).await });
     }
+    until_ready(ops).await;
     Guarded { pond, api, address, ops, beyond, tokens }
 }
 

@@ -92,16 +92,8 @@ impl Pond {
         let (replicas, flushes) = (copies, Mutex::default());
         let pond =
             Self { api, address, ops, log, shard, replicas, flushes, outcomes, shutdown, served, _dir: dir };
-        pond.ready().await;
+        until_ready(pond.ops).await;
         pond
-    }
-
-    /// Waits until the api has read its shard.
-    async fn ready(&self) {
-        let until = tokio::time::Instant::now() + Duration::from_secs(20);
-        while Wire::open(self.ops).await.call("GET /readyz", &[], b"").await.status != 200 {
-            assert!(tokio::time::Instant::now() < until, "it never became ready");
-        }
     }
 
     /// Another api over the same log and shard: where it is served.
@@ -239,6 +231,14 @@ impl Pond {
     /// Waits until the api has stopped serving.
     pub(crate) async fn served(&mut self) -> Result<(), Error> {
         self.served.remove(0).await.unwrap()
+    }
+}
+
+/// Waits until the api whose ops listener this is has read its shard.
+pub(crate) async fn until_ready(ops: SocketAddr) {
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    while Wire::open(ops).await.call("GET /readyz", &[], b"").await.status != 200 {
+        assert!(tokio::time::Instant::now() < until, "it never became ready");
     }
 }
 
