@@ -25,8 +25,9 @@ use crate::{
     headers::X_REQUEST_ID,
     metrics::{self, Metrics},
     problem::{Code, Problem},
+    read,
     request_id::RequestId,
-    routes,
+    routes::{self, OfKey},
     state::App,
     taken::{self, Watched},
     traceparent::Parent,
@@ -40,7 +41,7 @@ pub(crate) struct Front(Arc<Inside>);
 #[derive(Debug)]
 struct Inside {
     inner: TowerToHyperService<Router>,
-    /// Where a put of a key goes without the router: it costs as much again as the put. None: all go through it.
+    /// Where a put and a get of a key go without the router, which costs as much again as a put. None: all go through it.
     direct: Option<App>,
     metrics: Option<Metrics>,
     tracer: Tracer,
@@ -109,9 +110,14 @@ impl Front {
 impl Inside {
     /// What answers a request that nothing is wrong with at first sight.
     fn work(&self, call: Call, request: Request<Watched>) -> Work {
-        if let Some(app) = self.direct.as_ref().filter(|_| routes::is_put_of_key(&request)) {
-            let put = write::put_key(app, request.map(Body::new));
-            return Box::pin(calling::within(call, put));
+        if let Some(app) = &self.direct
+            && let Some(of_key) = OfKey::of(&request)
+        {
+            let request = request.map(Body::new);
+            return match of_key {
+                OfKey::Put => Box::pin(calling::within(call, write::put_key(app, request))),
+                OfKey::Get => Box::pin(calling::within(call, read::get_key(app, request))),
+            };
         }
         let routed = self.inner.call(request).map(|answer| match answer {
             Ok(response) => response,

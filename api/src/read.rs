@@ -2,12 +2,12 @@
 //!
 //! Invariant: freshness is judged by the watermark in the very statement that gave the row, never by memory alone.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::{Request, State as Shared},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use millpond_schemas::{Offset, PartitionId, Position, Row, UnixMillis};
@@ -36,10 +36,23 @@ pub(crate) const LAGGING_PAUSE: Duration = Duration::from_millis(5);
 /// Longest such pause.
 pub(crate) const LAGGING_PAUSE_MAX: Duration = Duration::from_millis(100);
 
+/// Headers that an answer has, and those that are put around it: so many are made room for at once.
+const HEADERS: usize = 12;
+
 /// `GET` and `HEAD /kv/{key}`.
-pub(crate) async fn get(Shared(app): Shared<App>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn get(Shared(app): Shared<App>, request: Request) -> Response {
+    get_key(&app, request).await
+}
+
+/// The same, without a router.
+pub(crate) fn get_key(app: &App, request: Request) -> impl Future<Output = Response> + Send + use<> {
+    let app = Arc::clone(app);
+    async move { row_or_why_not(&app, request).await.into_response() }
+}
+
+async fn row_or_why_not(app: &State, request: Request) -> Result<Response, Problem> {
     let (head, _body) = request.into_parts();
-    let found = find(&app, &head, "/kv/").await?;
+    let found = find(app, &head, "/kv/").await?;
     let (row, mut response) = match found.existing(&head.headers)? {
         Existing::Same(response) => return Ok(response),
         Existing::Row(row, response) => (row, response),
@@ -146,6 +159,7 @@ impl Found {
     /// 404 with the position that was read, `condition-invalid`.
     pub(crate) fn existing(self, request: &HeaderMap) -> Result<Existing, Problem> {
         let mut response = Response::new(Body::empty());
+        *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
         let Some(row) = self.row else {
             return Err(Problem::new(Code::NotFound, "")
                 .of(self.freshness.applied)

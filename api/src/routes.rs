@@ -52,10 +52,26 @@ pub(crate) fn api(app: App) -> Router {
     routes.with_state(app)
 }
 
-/// Whether the router would give it to [`write::put`].
-pub(crate) fn is_put_of_key<B>(request: &Request<B>) -> bool {
-    let key = request.uri().path().strip_prefix("/kv/");
-    request.method() == Method::PUT && key.is_some_and(|key| !key.is_empty())
+/// What the router would give to [`write::put`] or [`read::get`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OfKey {
+    /// `PUT /kv/{key}`
+    Put,
+    /// `GET /kv/{key}`
+    Get,
+}
+
+impl OfKey {
+    /// Whether a request is one of them.
+    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
+        let key = request.uri().path().strip_prefix("/kv/");
+        match *request.method() {
+            _ if key.is_none_or(str::is_empty) => None,
+            Method::PUT => Some(Self::Put),
+            Method::GET => Some(Self::Get),
+            _ => None,
+        }
+    }
 }
 
 /// A path's route, as metrics name it.

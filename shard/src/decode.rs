@@ -113,9 +113,14 @@ pub(crate) fn keyed(row: &impl Columns, at: usize) -> Result<(PartitionId, Row),
     Ok((of, keyless(row, at + 3, key, of)?))
 }
 
+/// A key without its tenant.
+pub(crate) fn key(row: &impl Columns, at: usize) -> Result<&[u8], Error> {
+    row.bytes(at).map_err(wrong)
+}
+
 /// A key, from the columns `kv.tenant, kv.key` that begin at `at`.
 pub(crate) fn record_key(row: &impl Columns, at: usize) -> Result<RecordKey, Error> {
-    let (tenant, key) = (text(row, at)?, row.bytes(at + 1).map_err(wrong)?);
+    let (tenant, key) = (text(row, at)?, key(row, at + 1)?);
     let mut joined = BytesMut::with_capacity(tenant.len() + 1 + key.len());
     joined.put_slice(tenant.as_bytes());
     joined.put_u8(b'/');

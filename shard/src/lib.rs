@@ -281,6 +281,14 @@ impl Shard {
         }
     }
 
+    /// Keys of one tenant in partitions of one neighbourhood are cheapest read together; others should be read apart.
+    pub(crate) fn neighbourhood(&self, partition: PartitionId) -> u32 {
+        match self {
+            Self::Sqlite(_) => 0,
+            Self::Postgres(_) => postgres::neighbourhood(partition),
+        }
+    }
+
     /// How large the database is, and what is dead in it: two small statements.
     pub async fn stats(&self) -> Result<Stats, Error> {
         match self {

@@ -10,6 +10,7 @@ mod discard;
 mod dump;
 mod error;
 mod hold;
+mod keys;
 mod memory;
 mod migrate;
 mod parameters;
@@ -18,6 +19,7 @@ mod range;
 mod read;
 mod remember;
 mod session;
+mod states;
 mod stats;
 mod upsert;
 mod watermark;
@@ -36,6 +38,7 @@ use crate::{
 pub use address::{AddressInvalid, Password};
 pub(crate) use copy::{close, stream};
 pub(crate) use hold::Holding;
+pub(crate) use keys::neighbourhood;
 use session::{Reading, Writing};
 
 /// Where a Postgres shard's database is, and how much it may take.
@@ -204,7 +207,7 @@ impl Postgres {
     }
 
     pub(crate) async fn read(&self, partition: PartitionId, keys: Vec<RecordKey>) -> Result<Snapshot, Error> {
-        self.0.readers.run(move |c| Box::pin(read::keys(c, partition, keys))).await
+        self.0.readers.run(move |c| Box::pin(keys::of_partition(c, partition, keys))).await
     }
 
     pub(crate) async fn read_many(
@@ -212,7 +215,7 @@ impl Postgres {
         keys: Vec<(PartitionId, RecordKey)>,
         bytes_max: Option<usize>,
     ) -> Result<ManyRead, Error> {
-        self.0.readers.run(move |c| Box::pin(read::many(c, keys, bytes_max))).await
+        self.0.readers.run(move |c| Box::pin(keys::many(c, keys, bytes_max))).await
     }
 
     pub(crate) async fn range(&self, partitions: Vec<PartitionId>, scan: Scan) -> Result<Scanned, Error> {

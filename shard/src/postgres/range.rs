@@ -9,8 +9,8 @@ use sqlx::{PgConnection, postgres::PgRow};
 
 use super::{
     parameters::{Parameters, leaf},
-    read::{count, listed, live, nulls, rows_of, state},
     session::Session,
+    states::{count, live, nulls, rows_of, state},
     watermark,
 };
 use crate::{
@@ -91,6 +91,7 @@ fn sql(partitions: &[PartitionId], reverse: bool) -> String {
     // Without the tenant, and once more in each leaf: only so is it a merge of index scans, whatever Postgres
     // knows of a leaf. By its statistics it would rather sort all that is in the range.
     let order = format!("key {order}, partition {order}");
+    let listed = partitions.iter().map(PartitionId::to_string).collect::<Vec<_>>().join(", ");
     let leaves: Vec<String> = partitions
         .iter()
         .map(|partition| {
@@ -103,14 +104,13 @@ fn sql(partitions: &[PartitionId], reverse: bool) -> String {
         })
         .collect();
     format!(
-        "SELECT {}, {} FROM watermark w WHERE w.partition IN ({}) UNION ALL \
+        "SELECT {}, {} FROM watermark w WHERE w.partition IN ({listed}) UNION ALL \
          SELECT {}, kv.live, kv.wanted, {} FROM ( \
          SELECT *, live AND count(*) FILTER (WHERE live) OVER w <= $5 AND coalesce(sum(octet_length(value)) \
          FILTER (WHERE live) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) < $6 AS wanted \
          FROM (SELECT * FROM ({}) r ORDER BY {order} LIMIT $4) r WINDOW w AS (ORDER BY {order})) kv",
         state(),
         nulls(2 + count(KEYED)),
-        listed(partitions),
         nulls(FRESHNESS),
         KEYED.replace("kv.value", "CASE WHEN kv.wanted THEN kv.value END"),
         leaves.join(" UNION ALL ")

@@ -2,7 +2,11 @@
 //!
 //! Invariant: no statement of a caller runs on a connection that was not checked.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use millpond_schemas::{PartitionId, sql};
 use sqlx::{ConnectOptions, Connection, PgConnection, Row as _, postgres::PgConnectOptions};
@@ -65,6 +69,8 @@ pub(super) struct Session {
     pub(super) settled: HashSet<PartitionId>,
     /// Partitions whose rows it was asked for.
     pub(super) asked: HashSet<PartitionId>,
+    /// Partitions whose leaves readers' statements have named.
+    pub(super) met: BTreeSet<PartitionId>,
 }
 
 /// Makes the connection that writes; to a replica, one that reads for the writer's sake.
@@ -111,7 +117,7 @@ pub(super) async fn dumping(config: &PostgresConfig) -> Result<Session, Error> {
 async fn open(config: &PostgresConfig, more: &[(&str, &str)], writes: bool) -> Result<Session, Error> {
     let mut connection = connect(config, more).await?;
     check(&mut connection, writes).await?;
-    Ok(Session { connection, writes, settled: HashSet::new(), asked: HashSet::new() })
+    Ok(Session { connection, writes, settled: HashSet::new(), asked: HashSet::new(), met: BTreeSet::new() })
 }
 
 /// A connection with its settings, not yet checked.

@@ -1,19 +1,22 @@
 //! Reads that wait for a node together become one query.
 //!
-//! No timer: a read is sent at once while the node has a connection free, and gathers with others while it has none.
+//! A read that is alone is sent at once. Others gather while a query is under way: with many keys in it each costs a
+//! fraction. A further connection is used only for more than the next query can take, or when a query is slow.
 //! Invariant: the query runs in a task of its own, so a caller that goes away harms neither it nor the others.
 
 use std::{
     collections::VecDeque,
     fmt,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use millpond_schemas::{Mutant, PartitionId, RecordKey};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::yield_now, time::timeout};
 use tokio_util::task::TaskTracker;
 
 use super::node::Fault;
@@ -23,6 +26,10 @@ use crate::{Error, Shard, Snapshot, error::no_copy};
 const QUERY_KEYS_MAX: usize = 64;
 /// Reads that wait for one node; one more is told that it is unavailable.
 const WAITING_MAX: usize = 4096;
+/// Of those, how many are looked at for company of the first.
+const LOOKED_MAX: usize = 512;
+/// A query that takes longer is slow: it reads from a disk, or large values. The next does not wait for it.
+const SLOW: Duration = Duration::from_millis(2);
 const READING: &str = "read rows";
 
 /// The reads of one node.
@@ -39,14 +46,62 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Call>,
-    /// Tasks at work: at most as many as the node's connections, and as long as there is one, it takes what waits.
+    /// Keys of those that wait.
+    keys: usize,
+    /// Tasks at work: at most as many as the node's connections. As long as there is one, it takes what waits.
     running: usize,
+    /// Those of them whose query is slow.
+    slow: usize,
+}
+
+impl Queue {
+    /// Whether those at work will not do: none is quick, or more waits than their next queries can take.
+    fn wants_another(&self) -> bool {
+        !self.waiting.is_empty() && self.keys > QUERY_KEYS_MAX * (self.running - self.slow)
+    }
+
+    /// The next calls that somebody still waits for, up to [`QUERY_KEYS_MAX`] keys: the first, and others of its tenant
+    /// and neighbourhood.
+    fn take(&mut self, neighbourhood: impl Fn(PartitionId) -> u32) -> Vec<Call> {
+        let mut calls: Vec<Call> = Vec::new();
+        let mut others = VecDeque::new();
+        let mut keys = 0;
+        while keys < QUERY_KEYS_MAX && others.len() < LOOKED_MAX {
+            let Some(call) = self.waiting.pop_front() else { break };
+            if call.answer.is_closed() {
+                self.keys -= call.keys.len();
+                continue;
+            }
+            let fits = calls.first().is_none_or(|first| {
+                keys + call.keys.len() <= QUERY_KEYS_MAX
+                    && neighbourhood(call.partition) == neighbourhood(first.partition)
+                    && call.tenant() == first.tenant()
+            });
+            if fits {
+                keys += call.keys.len();
+                calls.push(call);
+            } else {
+                others.push_back(call);
+            }
+        }
+        while let Some(other) = others.pop_back() {
+            self.waiting.push_front(other);
+        }
+        self.keys -= keys;
+        calls
+    }
 }
 
 struct Call {
     partition: PartitionId,
     keys: Vec<RecordKey>,
     answer: oneshot::Sender<Result<Snapshot, Error>>,
+}
+
+impl Call {
+    fn tenant(&self) -> Option<&str> {
+        self.keys.first().map(RecordKey::tenant)
+    }
 }
 
 impl Gather {
@@ -73,12 +128,9 @@ impl Gather {
         if queue.waiting.len() >= WAITING_MAX {
             return Err(Fault::Call(Error::unavailable(READING, "too many reads wait for the node")));
         }
+        queue.keys += call.keys.len();
         queue.waiting.push_back(call);
-        if queue.running < self.0.shard.readers() {
-            queue.running += 1;
-            drop(queue);
-            self.0.tasks.spawn(work(Running { shared: Arc::clone(&self.0), left: false }));
-        }
+        self.0.start_another(&mut queue);
         Ok(())
     }
 }
@@ -87,11 +139,19 @@ impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn start_another(self: &Arc<Self>, queue: &mut Queue) {
+        if queue.running < self.shard.readers() && queue.wants_another() {
+            queue.running += 1;
+            self.tasks.spawn(work(Running { shared: Arc::clone(self), slow: false, left: false }));
+        }
+    }
 }
 
 /// One of [`Queue::running`].
 struct Running {
     shared: Arc<Shared>,
+    slow: bool,
     left: bool,
 }
 
@@ -99,43 +159,49 @@ impl Drop for Running {
     /// Only after a panic: otherwise it has left under the lock under which it found nothing to do.
     fn drop(&mut self) {
         if !self.left {
-            self.shared.queue().running -= 1;
+            let mut queue = self.shared.queue();
+            queue.running -= 1;
+            queue.slow -= usize::from(self.slow);
         }
     }
 }
 
 impl Running {
-    /// The next calls that somebody still waits for, up to [`QUERY_KEYS_MAX`] keys; leaves when there are none.
+    /// What it is to ask for next; leaves when there is nothing.
     fn take(&mut self) -> Vec<Call> {
         let mut queue = self.shared.queue();
-        let mut calls: Vec<Call> = Vec::new();
-        let mut keys = 0;
-        while let Some(call) = queue.waiting.front() {
-            if call.answer.is_closed() {
-                queue.waiting.pop_front();
-                continue;
-            }
-            keys += call.keys.len();
-            if keys > QUERY_KEYS_MAX && !calls.is_empty() {
-                break;
-            }
-            calls.extend(queue.waiting.pop_front());
-        }
+        queue.slow -= usize::from(std::mem::take(&mut self.slow));
+        let calls = queue.take(|partition| self.shared.shard.neighbourhood(partition));
         if calls.is_empty() {
             queue.running -= 1;
             self.left = true;
         }
         calls
     }
+
+    /// Its query is slow: what waits is for another.
+    fn is_slow(&mut self) {
+        let mut queue = self.shared.queue();
+        queue.slow += 1;
+        self.slow = true;
+        self.shared.start_another(&mut queue);
+    }
 }
 
 async fn work(mut running: Running) {
     loop {
+        // Whoever is about to ask comes along.
+        yield_now().await;
         let calls = running.take();
         if running.left {
             return;
         }
-        query(&running.shared, calls).await;
+        let shared = Arc::clone(&running.shared);
+        let mut query = pin!(query(&shared, calls));
+        if timeout(SLOW, &mut query).await.is_err() {
+            running.is_slow();
+            query.await;
+        }
     }
 }
 

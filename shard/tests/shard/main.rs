@@ -83,6 +83,7 @@ promises! {
         readers_see_the_watermarks,
         too_many_keys_are_refused,
         keys_of_many_partitions_come_in_order_with_each_state,
+        the_same_key_of_several_tenants_is_several_keys,
         partitions_without_a_copy_are_left_out_of_a_read_of_many,
         folds_get_tombstones_and_expired_rows_and_operations,
         folds_of_many_partitions_get_their_own,

@@ -154,6 +154,19 @@ pub(crate) async fn keys_of_many_partitions_come_in_order_with_each_state(shard:
     assert!(matches!(shard.read_many(many).await, Err(Error::Refused { .. })));
 }
 
+pub(crate) async fn the_same_key_of_several_tenants_is_several_keys(shard: &Shard) {
+    let mut copies = [Copy::create(shard, P0).await, Copy::create(shard, P1).await];
+    let of = |name, value| live(RecordKey::new(&tenant(name), b"a").unwrap(), 0, value);
+    for copy in &mut copies {
+        copy.put(shard, [of("t", "t"), of("u", "u")].map(known).to_vec()).await;
+    }
+    let asked = [(P0, "u"), (P1, "t"), (P1, "v"), (P0, "u"), (P1, "u")];
+    let keys = asked.map(|(partition, name)| (partition, RecordKey::new(&tenant(name), b"a").unwrap()));
+    let found = shard.read_many(keys.to_vec()).await.unwrap();
+    let values: Vec<_> = found.rows.into_iter().map(|row| row.and_then(|row| row.value)).collect();
+    assert_eq!(values, [Some("u"), Some("t"), None, Some("u"), Some("u")].map(|value| value.map(Into::into)));
+}
+
 pub(crate) async fn partitions_without_a_copy_are_left_out_of_a_read_of_many(shard: &Shard) {
     let nowhere = PartitionId(9);
     let keys = vec![(nowhere, key("a")), (P0, key("a")), (P1, key("a"))];

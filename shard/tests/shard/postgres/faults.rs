@@ -2,9 +2,10 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use millpond_schemas::{Offset, Watermark};
-use millpond_shard::{Error, Shard};
+use millpond_schemas::{Offset, PartitionId, Watermark};
+use millpond_shard::{Error, Router, Shard, Want};
 use sqlx::{Connection, PgConnection};
+use tokio::time::Instant;
 
 use super::proxy::{Lost, Proxy};
 use crate::{
@@ -160,4 +161,32 @@ async fn a_reopened_shard_holds_what_was_applied() {
     let again: Shard = fixture.database.shard();
     assert_eq!(again.dump(P0).await.unwrap(), before);
     again.close().await;
+}
+
+/// Of partitions that one statement does not name together.
+#[tokio::test]
+async fn a_read_that_is_slow_holds_up_no_other() {
+    const FAR_AWAY: PartitionId = PartitionId(64);
+    let fixture = on_postgres().await;
+    let shard = &fixture.shard;
+    for partition in [P0, FAR_AWAY] {
+        let mut copy = Copy::create(shard, partition).await;
+        copy.put(shard, vec![known(live(key("a"), 0, "v"))]).await;
+    }
+    let router = Router::new("s0", shard.clone(), Vec::new());
+    let want = Want { at_least: Offset::NONE, deadline: Instant::now() + Duration::from_secs(20) };
+    let mut tool = fixture.database.tool().await;
+    let mut locked = tool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE kv_p00000").execute(&mut *locked).await.unwrap();
+    let mut slow = Box::pin(router.read(P0, vec![key("a")], want));
+    assert!(futures_util::poll!(&mut slow).is_pending());
+    for _ in 0..3 {
+        let quick = router.read(FAR_AWAY, vec![key("a")], want).await.unwrap();
+        assert_eq!(quick.rows[0].as_ref().unwrap().value.as_ref().unwrap(), "v");
+        assert!(futures_util::poll!(&mut slow).is_pending());
+    }
+    locked.rollback().await.unwrap();
+    assert_eq!(slow.await.unwrap().rows.len(), 1);
+    drop(tool);
+    router.close().await;
 }
