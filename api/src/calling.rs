@@ -15,7 +15,7 @@ tokio::task_local! {
 pub(crate) struct Call {
     pub(crate) id: RequestId,
     /// The span that is recorded of it, or else the caller's.
-    pub(crate) span: Option<Context>,
+    pub(crate) span: Option<Box<Context>>,
 }
 
 /// Runs what works for a call.
@@ -30,7 +30,7 @@ pub(crate) fn request_id() -> String {
 
 /// The span of the call that this task works for.
 pub(crate) fn span() -> Option<Context> {
-    CALL.try_with(|call| call.span).ok().flatten()
+    CALL.try_with(|call| call.span.as_deref().copied()).ok().flatten()
 }
 
 #[cfg(test)]
@@ -42,7 +42,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_knows_the_call_that_it_works_for() {
         assert_eq!((request_id(), span()), (String::new(), None));
-        let call = Call { id: RequestId::Given(HeaderValue::from_static("abc")), span: None };
+        let call = Call { id: RequestId::Given(Box::new(HeaderValue::from_static("abc"))), span: None };
         assert_eq!(within(call, async { request_id() }).await, "abc");
         assert_eq!(request_id(), "");
     }

@@ -83,7 +83,7 @@ impl Front {
             request.extensions_mut().insert(parent);
         }
         let span = inside.tracer.span(route, Kind::Server, caller);
-        let call = Call { id: id.clone(), span: span.context().or(caller) };
+        let call = Call { id: id.clone(), span: span.context().or(caller).map(Box::new) };
         let work: Work = match checked::refuse(&request) {
             Some(problem) => Box::pin(ready(problem.into_response())),
             None => inside.work(call, request),

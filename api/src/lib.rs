@@ -79,6 +79,7 @@ use tokio::{
     net::TcpListener,
     sync::{Mutex, watch},
     task::JoinHandle,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -113,6 +114,7 @@ use crate::{
     queries::Pages,
     refreshes::Refreshes,
     server::Serving,
+    settle::DRAIN_WAIT,
     state::{App, State},
 };
 
@@ -216,6 +218,8 @@ impl Api {
         let drain = async {
             shutdown.cancelled().await;
             self.app.draining.cancel();
+            sleep(DRAIN_WAIT).await;
+            self.app.partitions.let_go();
             std::future::pending::<()>().await;
         };
         tokio::select! {

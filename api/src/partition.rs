@@ -16,10 +16,26 @@ use crate::{
 /// A waiter's place: its offset, and which one at that offset.
 pub(crate) type Place = (Offset, u64);
 
+/// What became of an offset, as its waiter is told: small, for there may be many of them, nearly all plainly applied.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Told(Option<Box<Outcome>>);
+
+impl From<Outcome> for Told {
+    fn from(outcome: Outcome) -> Self {
+        Self((!outcome.is_plain()).then(|| Box::new(outcome)))
+    }
+}
+
+impl From<Told> for Outcome {
+    fn from(told: Told) -> Self {
+        told.0.map_or(Self::Applied(None), |outcome| *outcome)
+    }
+}
+
 /// Who is to be woken, once no lock is held.
 #[derive(Debug, Default)]
 pub(crate) struct Woken {
-    outcomes: Vec<(oneshot::Sender<Outcome>, Outcome)>,
+    outcomes: Vec<(oneshot::Sender<Told>, Told)>,
     applied: Vec<oneshot::Sender<()>>,
     /// Waiters at or below the watermark whose outcome was in no range: it has to be read from the shard.
     pub(crate) stranded: bool,
@@ -57,9 +73,10 @@ pub(crate) struct Partition {
     kept: Kept,
     kept_bytes_max: usize,
     recent: RecentWrites,
-    outcomes: BTreeMap<Place, oneshot::Sender<Outcome>>,
+    outcomes: BTreeMap<Place, oneshot::Sender<Told>>,
     applied: BTreeMap<Place, oneshot::Sender<()>>,
     next: u64,
+    has_let_go: bool,
 }
 
 impl Partition {
@@ -78,6 +95,7 @@ impl Partition {
             outcomes: BTreeMap::new(),
             applied: BTreeMap::new(),
             next: 0,
+            has_let_go: false,
         }
     }
 
@@ -131,7 +149,7 @@ impl Partition {
         if from <= to {
             let inside = self.outcomes.extract_if((from, 0)..=(to, u64::MAX), |_, _| true);
             woken.outcomes = inside
-                .filter_map(|((offset, _), waiter)| of(offset).map(|outcome| (waiter, outcome)))
+                .filter_map(|((offset, _), waiter)| of(offset).map(|outcome| (waiter, outcome.into())))
                 .collect();
         }
         woken
@@ -165,7 +183,7 @@ impl Partition {
     }
 
     /// Waits for what becomes of an offset.
-    pub(crate) fn wait_outcome(&mut self, offset: Offset) -> (Place, oneshot::Receiver<Outcome>) {
+    pub(crate) fn wait_outcome(&mut self, offset: Offset) -> (Place, oneshot::Receiver<Told>) {
         let (sender, receiver) = oneshot::channel();
         let place = self.place(offset);
         self.outcomes.insert(place, sender);
@@ -183,6 +201,17 @@ impl Partition {
     fn place(&mut self, offset: Offset) -> Place {
         self.next += 1;
         (offset, self.next)
+    }
+
+    /// Those that wait for an outcome, to be dropped outside the lock: nobody waits for one from now on.
+    pub(crate) fn let_go(&mut self) -> impl Sized + use<> {
+        self.has_let_go = true;
+        std::mem::take(&mut self.outcomes)
+    }
+
+    /// Whether nobody is to wait for an outcome any more.
+    pub(crate) fn has_let_go(&self) -> bool {
+        self.has_let_go
     }
 
     /// Gives up waiting.

@@ -2,14 +2,18 @@
 //!
 //! Invariant: no lock is held across an await, and nobody is woken under one.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use millpond_log::Ack;
 use millpond_schemas::{Offset, Outcome, OutcomeRange, PartitionId, UnixMillis};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Notify, oneshot};
 
-use crate::partition::{Partition, Place, Woken};
+use crate::partition::{Partition, Place, Told, Woken};
 
 /// Least memory for kept outcomes of one partition, bytes.
 const KEPT_BYTES_MIN: usize = 64 * 1024;
@@ -31,8 +35,8 @@ pub(crate) enum Awaited {
     /// It was heard lately.
     Known(Outcome),
     /// It will come.
-    Waiter(Waiter<Outcome>),
-    /// Too many wait already.
+    Waiter(Waiter<Told>),
+    /// Too many wait already, or all were let go.
     Full,
 }
 
@@ -46,7 +50,7 @@ impl Awaited {
     pub(crate) fn told_already(self) -> Option<Outcome> {
         match self {
             Self::Known(outcome) => Some(outcome),
-            Self::Waiter(mut waiter) => waiter.receiver.try_recv().ok(),
+            Self::Waiter(waiter) => waiter.told_already().map(Outcome::from),
             Self::Full => None,
         }
     }
@@ -62,9 +66,14 @@ pub(crate) struct Waiter<T> {
 }
 
 impl<T> Waiter<T> {
-    /// Waits. Cancel-safe. None: the partition is gone.
-    pub(crate) async fn told(&mut self) -> Option<T> {
-        (&mut self.receiver).await.ok()
+    /// Waits. Cancel-safe. None: it was let go.
+    pub(crate) fn told(&mut self) -> impl Future<Output = Option<T>> {
+        poll_fn(|context| Pin::new(&mut self.receiver).poll(context).map(Result::ok))
+    }
+
+    /// What has come so far.
+    pub(crate) fn told_already(mut self) -> Option<T> {
+        self.receiver.try_recv().ok()
     }
 
     /// Whether nothing has come yet.
@@ -141,6 +150,14 @@ impl Partitions {
         woken.wake();
     }
 
+    /// Lets go of all that wait for an outcome, now and from now on.
+    pub(crate) fn let_go(&self) {
+        for partition in self.ids() {
+            let gone = self.of(partition).let_go();
+            drop(gone);
+        }
+    }
+
     /// Waits until some outcome has to be read from a shard.
     pub(crate) async fn stranded(&self) {
         self.stranded.notified().await;
@@ -152,7 +169,7 @@ impl Partitions {
         if let Some(outcome) = one.outcome(offset) {
             return Awaited::Known(outcome);
         }
-        if one.waiting() >= WAITERS_MAX {
+        if one.waiting() >= WAITERS_MAX || one.has_let_go() {
             return Awaited::Full;
         }
         let (place, receiver) = one.wait_outcome(offset);
@@ -220,7 +237,22 @@ mod tests {
         };
         assert_eq!(partitions.waiters.get(), 1);
         partitions.heard(&range(0, 0));
-        assert_eq!(waiter.told().await, Some(Outcome::Applied(None)));
+        assert_eq!(waiter.told().await, Some(Told::from(Outcome::Applied(None))));
+        drop(waiter);
+        assert_eq!((partitions.waiters.get(), partitions.of(PartitionId(1)).waiting()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_are_let_go_and_nobody_waits_afterwards() {
+        let partitions = partitions();
+        let Awaited::Waiter(mut waiter) = partitions.await_outcome(PartitionId(1), Offset(0)) else {
+            panic!("nothing was heard yet");
+        };
+        let reads = partitions.await_applied(PartitionId(1), Offset(0));
+        partitions.let_go();
+        assert_eq!(waiter.told().await, None);
+        assert!(reads.is_some_and(|reads| reads.is_open()), "a read ends by itself");
+        assert!(matches!(partitions.await_outcome(PartitionId(1), Offset(0)), Awaited::Full));
         drop(waiter);
         assert_eq!((partitions.waiters.get(), partitions.of(PartitionId(1)).waiting()), (0, 0));
     }

@@ -14,8 +14,8 @@ const BYTES_MAX: usize = 128;
 /// A call's id.
 #[derive(Clone, Debug)]
 pub(crate) enum RequestId {
-    /// As the client says it.
-    Given(HeaderValue),
+    /// As the client says it; apart, for nearly all calls leave it to us.
+    Given(Box<HeaderValue>),
     /// Ours, which nobody needs as text before the answer.
     Random([u8; 16]),
 }
@@ -33,13 +33,17 @@ impl RequestId {
             (1..=BYTES_MAX).contains(&bytes.len())
                 && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
         };
-        headers.get(&X_REQUEST_ID).filter(sane).cloned().map_or_else(Self::new, Self::Given)
+        headers
+            .get(&X_REQUEST_ID)
+            .filter(sane)
+            .cloned()
+            .map_or_else(Self::new, |value| Self::Given(Box::new(value)))
     }
 
     /// As a header.
     pub(crate) fn value(&self) -> HeaderValue {
         match self {
-            Self::Given(value) => value.clone(),
+            Self::Given(value) => HeaderValue::clone(value),
             Self::Random(bytes) => {
                 HeaderValue::from_bytes(&digits(*bytes)).expect("hexadecimal digits are printable ASCII")
             }

@@ -2,10 +2,11 @@
 //!
 //! Invariant: what is told is the outcome of that very position, or of the one that it repeats.
 
-use std::{collections::BTreeMap, pin::pin, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use millpond_schemas::{Offset, Outcome, PartitionId, Position};
-use tokio::time::{Instant, sleep, sleep_until};
+use millpond_shard::Outcomes;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     partitions::Awaited,
@@ -15,7 +16,7 @@ use crate::{
 /// Longest that a shard is asked when a waiter's time is over.
 const LAST_LOOK: Duration = Duration::from_millis(500);
 /// Longest that a waiter goes on once the api drains.
-const DRAIN_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN_WAIT: Duration = Duration::from_secs(5);
 
 /// What became of a mutation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,19 +31,37 @@ pub(crate) struct Settled {
 
 impl State {
     /// Waits for one outcome. None: it is still open when time is over.
-    pub(crate) async fn settle(&self, position: Position, until: Instant) -> Option<Settled> {
-        let outcome = self.outcome_within(position, until).await?;
-        self.first_of(position, outcome).await
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and many may wait")]
+    pub(crate) fn settle(
+        &self,
+        position: Position,
+        until: Instant,
+    ) -> impl Future<Output = Option<Settled>> + Send {
+        async move {
+            let outcome = self.outcome_within(&position, &until).await?;
+            self.first_of(position, outcome).await
+        }
     }
 
-    /// As [`State::settle`], with a duplicate as it is. Small, for there may be many that wait.
-    async fn outcome_within(&self, position: Position, until: Instant) -> Option<Outcome> {
-        let mut awaited = self.partitions.await_outcome(position.partition, position.offset);
-        self.wait(std::slice::from_mut(&mut awaited), until).await;
-        if awaited.is_open() {
-            Box::pin(self.last_look(&[position], std::slice::from_ref(&awaited))).await;
+    /// As [`State::settle`], with a duplicate as it is.
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and many may wait")]
+    fn outcome_within(
+        &self,
+        position: &Position,
+        until: &Instant,
+    ) -> impl Future<Output = Option<Outcome>> + Send {
+        async move {
+            let mut waiter = match self.partitions.await_outcome(position.partition, position.offset) {
+                Awaited::Waiter(waiter) => waiter,
+                Awaited::Known(outcome) => return Some(outcome),
+                Awaited::Full => return None,
+            };
+            if let Ok(Some(told)) = timeout_at(*until, waiter.told()).await {
+                return Some(told.into());
+            }
+            let looked = Box::pin(self.last_look(std::slice::from_ref(position))).await;
+            waiter.told_already().map(Outcome::from).or_else(|| looked.of(*position))
         }
-        awaited.told_already()
     }
 
     /// Waits for many outcomes, in their order. None: still open when time is over.
@@ -64,53 +83,29 @@ impl State {
             .iter()
             .map(|position| self.partitions.await_outcome(position.partition, position.offset))
             .collect();
-        self.wait(&mut awaited, until).await;
-        self.last_look(positions, &awaited).await;
-        awaited.into_iter().map(Awaited::told_already).collect()
+        wait(&mut awaited, until).await;
+        let open = positions.iter().zip(&awaited).filter(|(_, awaited)| awaited.is_open());
+        let open: Vec<Position> = open.map(|(position, _)| *position).collect();
+        let looked = self.last_look(&open).await;
+        let told = positions.iter().zip(awaited);
+        told.map(|(position, awaited)| awaited.told_already().or_else(|| looked.of(*position))).collect()
     }
 
-    /// Waits until all have come or time is over.
-    async fn wait(&self, awaited: &mut [Awaited], until: Instant) {
-        let mut over = pin!(self.over(until));
-        for one in awaited {
-            let Awaited::Waiter(waiter) = one else { continue };
-            let told = tokio::select! {
-                biased;
-                told = waiter.told() => told,
-                () = &mut over => return,
-            };
-            if let Some(outcome) = told {
-                *one = Awaited::Known(outcome);
+    /// Reads from the shard what has not come: one query a partition.
+    async fn last_look(&self, open: &[Position]) -> Looked {
+        let mut spans: BTreeMap<PartitionId, (Offset, Offset)> = BTreeMap::new();
+        for position in open {
+            let span = spans.entry(position.partition).or_insert((position.offset, position.offset));
+            *span = (span.0.min(position.offset), span.1.max(position.offset));
+        }
+        let mut looked = Looked::default();
+        for (partition, span) in spans {
+            match self.read_outcomes(partition, span, LAST_LOOK).await {
+                Ok(outcomes) => drop(looked.0.insert(partition, (span, outcomes))),
+                Err(_) => tracing::debug!(%partition, "an outcome stays open: its shard does not answer"),
             }
         }
-    }
-
-    /// Ends at `until`, or soon after the api began to drain.
-    async fn over(&self, until: Instant) {
-        let drained = async {
-            self.draining.cancelled().await;
-            sleep(DRAIN_WAIT).await;
-        };
-        tokio::select! {
-            () = sleep_until(until) => {}
-            () = drained => {}
-        }
-    }
-
-    /// Reads from the shard what has not come: one query a partition. The answers reach the waiters.
-    async fn last_look(&self, positions: &[Position], awaited: &[Awaited]) {
-        let mut open: BTreeMap<PartitionId, (Offset, Offset)> = BTreeMap::new();
-        for (position, awaited) in positions.iter().zip(awaited) {
-            if awaited.is_open() {
-                let span = open.entry(position.partition).or_insert((position.offset, position.offset));
-                *span = (span.0.min(position.offset), span.1.max(position.offset));
-            }
-        }
-        for (partition, span) in open {
-            if self.read_outcomes(partition, span, LAST_LOOK).await.is_err() {
-                tracing::debug!(%partition, "an outcome stays open: its shard does not answer");
-            }
-        }
+        looked
     }
 
     /// Follows a duplicate to the first one. None: what became of that cannot be read now.
@@ -142,5 +137,29 @@ impl State {
         let span = (position.offset, position.offset);
         let outcomes = self.read_outcomes(position.partition, span, LAST_LOOK).await.ok()?;
         kept_outcome(&outcomes, position.offset)
+    }
+}
+
+/// Waits until all have come, time is over, or they are let go.
+async fn wait(awaited: &mut [Awaited], until: Instant) {
+    for one in awaited {
+        let Awaited::Waiter(waiter) = one else { continue };
+        match timeout_at(until, waiter.told()).await {
+            Ok(Some(told)) => *one = Awaited::Known(told.into()),
+            Ok(None) => {}
+            Err(_late) => return,
+        }
+    }
+}
+
+/// What shards told of offsets between two.
+#[derive(Debug, Default)]
+struct Looked(BTreeMap<PartitionId, ((Offset, Offset), Outcomes)>);
+
+impl Looked {
+    fn of(&self, position: Position) -> Option<Outcome> {
+        let ((from, to), outcomes) = self.0.get(&position.partition)?;
+        let asked = (*from..=*to).contains(&position.offset);
+        asked.then(|| kept_outcome(outcomes, position.offset)).flatten()
     }
 }

@@ -23,8 +23,9 @@ use crate::{
     prefer::Preference,
     problem::{Code, Problem},
     query::Query,
+    settle::Settled,
     state::{App, State},
-    submit::Sent,
+    submit::{Accepted, Sent},
 };
 
 const ROOT: &str = "/kv/";
@@ -40,15 +41,20 @@ pub(crate) fn put_key(app: &App, request: Request) -> impl Future<Output = Respo
     // Apart, so that a call that waits for its outcome holds nothing of its request.
     let begun = Box::pin(begin_put(Arc::clone(&app), request));
     async move {
-        let answer = match begun.await {
-            Ok(begun) => end(&app, begun).await,
-            Err(problem) => Err(problem),
+        let (sent, turn) = match begun.await {
+            Ok(begun) => begun,
+            Err(problem) => return problem.into_response(),
         };
-        answer.into_response()
+        let accepted = match accepted(&app, sent).await {
+            Ok(accepted) => accepted,
+            Err(problem) => return problem.into_response(),
+        };
+        let settled = turn.settled(&app, &accepted).await;
+        turn.answer(accepted, settled).into_response()
     }
 }
 
-async fn begin_put(app: App, request: Request) -> Result<Begun, Problem> {
+async fn begin_put(app: App, request: Request) -> Result<(Sent, Turn), Problem> {
     let (head, body) = request.into_parts();
     let called = Called::of(&app, &head, ROOT)?;
     let query = Query::of(&head.uri, &["ttl"])?;
@@ -119,10 +125,9 @@ impl Checked {
     }
 }
 
-/// A mutation that was sent, and what its answer turns on.
-#[derive(Debug)]
-struct Begun {
-    sent: Sent,
+/// What an answer turns on, beside what becomes of the mutation.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
     asked: Asked,
     wait: Option<Duration>,
     preference: Option<Preference>,
@@ -130,34 +135,42 @@ struct Begun {
 
 /// Sends one mutation and answers: 202, or its outcome.
 pub(crate) async fn write(app: &State, asking: Asking) -> Result<Response, Problem> {
-    end(app, begin(app, asking)?).await
+    let (sent, turn) = begin(app, asking)?;
+    let accepted = accepted(app, sent).await?;
+    let settled = turn.settled(app, &accepted).await;
+    turn.answer(accepted, settled)
 }
 
 /// Sends one mutation. From then on the log's queue owns the record: a client that goes away takes nothing back.
-fn begin(app: &State, asking: Asking) -> Result<Begun, Problem> {
+fn begin(app: &State, asking: Asking) -> Result<(Sent, Turn), Problem> {
     let Asking { mutation, preference } = asking;
     let asked = Asked::of(&mutation);
     let wait = wait_of(&mutation, preference, &app.config);
     let sent = app.send(std::slice::from_ref(&mutation))?;
-    Ok(Begun { sent, asked, wait, preference })
+    Ok((sent, Turn { asked, wait, preference }))
 }
 
-async fn end(app: &State, begun: Begun) -> Result<Response, Problem> {
-    let Begun { sent, asked, wait, preference } = begun;
-    let accepted = app.accepted(sent).await?.pop().expect("one record has one ack");
-    let settled = match wait {
-        None => None,
-        Some(wait) => app.settle(accepted.position, Instant::now() + wait).await,
-    };
-    let answer = match settled {
-        None => Answer::accepted(accepted),
-        Some(settled) => Answer::settled(asked, accepted, settled)?,
-    };
-    let mut response = answer.into_response();
-    if let Some(preference) = preference {
-        response.headers_mut().insert(PREFERENCE_APPLIED.clone(), preference.applied());
+async fn accepted(app: &State, sent: Sent) -> Result<Accepted, Problem> {
+    Ok(app.accepted(sent).await?.pop().expect("one record has one ack"))
+}
+
+impl Turn {
+    /// What becomes of it. None: that is not waited for, or open when time is over.
+    async fn settled(&self, app: &State, accepted: &Accepted) -> Option<Settled> {
+        app.settle(accepted.position, Instant::now() + self.wait?).await
     }
-    Ok(response)
+
+    fn answer(&self, accepted: Accepted, settled: Option<Settled>) -> Result<Response, Problem> {
+        let answer = match settled {
+            None => Answer::accepted(accepted),
+            Some(settled) => Answer::settled(self.asked, accepted, settled)?,
+        };
+        let mut response = answer.into_response();
+        if let Some(preference) = self.preference {
+            response.headers_mut().insert(PREFERENCE_APPLIED.clone(), preference.applied());
+        }
+        Ok(response)
+    }
 }
 
 /// How long a write waits for its outcome; none: not at all.

@@ -29,7 +29,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use self::line::Line;
+use self::{line::Line, peers::Peers};
 
 /// Which rows, and how thoroughly.
 #[derive(Args)]
@@ -56,7 +56,7 @@ pub(crate) struct Rows {
 enum Name {
     /// Applying to Postgres / the same upsert in a loop within the server.
     ApplyPostgres,
-    /// Accepting batches / Redis.
+    /// Accepting batches / Redis and Valkey.
     Accept,
     /// Producing to Kafka through batches / `rdkafka_performance`.
     Produce,
@@ -78,7 +78,7 @@ enum Name {
     EndToEnd,
     /// Applying a full log / Debezium.
     Debezium,
-    /// Accepting single calls / etcd and NATS.
+    /// Accepting single calls / etcd, NATS, Redis, Valkey and Postgres.
     AcceptSingle,
     /// More partitions and shards / one.
     Scaling,
@@ -92,13 +92,16 @@ pub(crate) struct Plan {
     pub(crate) repeats: usize,
     /// Of keys and values.
     pub(crate) seed: u64,
+    /// Other stores, which several rows compare with.
+    pub(crate) peers: Peers,
     quick: bool,
 }
 
 impl Plan {
     /// Each comparison so often: once where it is quick, else three times, unless told.
     pub(crate) fn new(quick: bool, repeats: Option<usize>, seed: u64) -> Self {
-        Self { repeats: repeats.unwrap_or(if quick { 1 } else { 3 }).max(1), seed, quick }
+        let repeats = repeats.unwrap_or(if quick { 1 } else { 3 }).max(1);
+        Self { repeats, seed, peers: Peers::new(quick), quick }
     }
 
     /// Of two sizes the one for this plan.

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use tokio::{sync::watch, time::timeout};
 
 use super::*;
-use crate::{Api, Config, Parts, backlog::FirstEnds, partitions::Awaited};
+use crate::{Api, Config, Parts, backlog::FirstEnds, partition::Told, partitions::Awaited};
 
 const P0: PartitionId = PartitionId(0);
 const LOG_ID: LogId = LogId([7; 16]);
@@ -94,7 +94,7 @@ impl Followed {
         assert_eq!(self.shard.apply(vec![flush]).await.unwrap().fenced, []);
     }
 
-    fn waits_at(&self, offset: i64) -> crate::partitions::Waiter<Outcome> {
+    fn waits_at(&self, offset: i64) -> crate::partitions::Waiter<Told> {
         match self.api.app.partitions.await_outcome(P0, Offset(offset)) {
             Awaited::Waiter(waiter) => waiter,
             Awaited::Known(_) | Awaited::Full => panic!("nothing was heard of {offset}"),
@@ -123,7 +123,7 @@ async fn a_hole_between_ranges_is_read_from_the_primary() {
     followed.apply(3).await;
     followed.outcomes.publish(Arc::new(range(2, 3)));
     let told = timeout(PATIENCE, waiter.told()).await.expect("it is told");
-    assert_eq!((told, reads(&followed.api.app)), (Some(Outcome::Applied(None)), 1));
+    assert_eq!((told, reads(&followed.api.app)), (Some(Outcome::Applied(None).into()), 1));
     followed.api.stop().await;
 }
 
@@ -136,7 +136,7 @@ async fn a_primary_behind_what_was_heard_is_asked_until_it_has_come_so_far() {
     assert!(waiter.is_open(), "nobody knows what becomes of it there");
     followed.apply(3).await;
     let told = timeout(PATIENCE, waiter.told()).await.expect("it is told");
-    assert_eq!(told, Some(Outcome::Applied(None)));
+    assert_eq!(told, Some(Outcome::Applied(None).into()));
     followed.api.stop().await;
 }
 
@@ -161,7 +161,7 @@ async fn a_primary_that_does_not_answer_is_asked_again_after_pauses() {
     assert!((49..=52).contains(&reads(&followed.api.app)), "{}", reads(&followed.api.app));
     assert!(waiter.is_open());
     followed.outcomes.publish(Arc::new(range(0, 1)));
-    assert_eq!(waiter.told().await, Some(Outcome::Applied(None)));
+    assert_eq!(waiter.told().await, Some(Outcome::Applied(None).into()));
     let asked = reads(&followed.api.app);
     pass(RETRY_AFTER, 50).await;
     assert_eq!(reads(&followed.api.app), asked, "nobody waits any more");
@@ -194,7 +194,10 @@ async fn outcomes_that_were_missed_make_every_shard_be_read_before_it_is_ready_a
     followed.until(|app| app.metrics.outcome_holes.get() > 0).await;
     followed.until(|app| app.refreshes.of(Read::Done) == [0]).await;
     assert_eq!(app.partitions.of(P0).committed(), Offset(0));
-    assert_eq!(timeout(PATIENCE, waiter.told()).await.expect("it is told"), Some(Outcome::Applied(None)));
+    assert_eq!(
+        timeout(PATIENCE, waiter.told()).await.expect("it is told"),
+        Some(Outcome::Applied(None).into())
+    );
     followed.api.stop().await;
 }
 

@@ -30,12 +30,12 @@ fn a_range_resolves_its_own_waiters_and_no_others() {
     let woken = partition.heard(&Arc::new(range(3, 4, &[4])));
     assert!(woken.stranded, "offset 2 is committed, and nobody said what became of it");
     woken.wake();
-    let told: Vec<_> = waiters.iter_mut().map(|waiter| waiter.try_recv().ok()).collect();
+    let told: Vec<_> = waiters.iter_mut().map(|waiter| waiter.try_recv().ok().map(Outcome::from)).collect();
     let plain = Some(Outcome::Applied(None));
     assert_eq!(told, [plain.clone(), plain.clone(), None, plain, Some(rejected()), None]);
     assert_eq!(partition.stranded(), Some((Offset(2), Offset(2))));
     partition.read_outcomes(Offset(2), Offset(2), &[range(2, 2, &[2])]).wake();
-    assert_eq!(waiters[2].try_recv(), Ok(rejected()));
+    assert_eq!(waiters[2].try_recv().map(Outcome::from), Ok(rejected()));
     assert_eq!(partition.stranded(), None);
 }
 
@@ -129,7 +129,7 @@ proptest! {
         prop_assert_eq!(partition.stranded(), None);
         for (offset, mut waiter) in open {
             match waiter.try_recv() {
-                Ok(outcome) => told.push((offset, outcome)),
+                Ok(outcome) => told.push((offset, outcome.into())),
                 Err(_) => prop_assert!(false, "nobody told {}", offset),
             }
         }

@@ -71,7 +71,7 @@ struct Found {
     who: &'static str,
     calls: u32,
     connections: u32,
-    /// What the server said that it held.
+    /// The most that the server said that it held, right after parking or after the probes.
     held: u64,
     parking: Duration,
     /// Resident bytes: before, with connections, with calls.
@@ -143,6 +143,7 @@ impl Hold {
         let parking = began.elapsed();
         let memory = [before, connected, held::resident_bytes(child.id())?];
         let beside = self.probe(said).await.context("ask beside")?;
+        let waiting = waiting.max(held.waiting(said.ops).await?);
         held.end().await?;
         Ok(Found { who, calls, connections, held: waiting, parking, memory, alone, beside })
     }

@@ -12,7 +12,7 @@ use super::{
     calls::{Draw, NDJSON, PROTOBUF, batches, puts},
     drive::{Call, Drive},
     line::Line,
-    peers,
+    peers::Peer,
     sample::{CPU_US, RATE, Sample, Stretch, float, median},
     tools::Served,
 };
@@ -21,9 +21,18 @@ const DURABILITY: &str = "fdatasync before each answer, on both sides";
 const KEYS: u64 = 1_000_000;
 const CONNECTIONS: usize = 64;
 
-/// Batches against Redis with `appendfsync always` and pipelines of 32.
+/// Peers of single calls: as they are told, their name and the words of their load, what Millpond may cost of theirs.
+const SINGLE: [(&str, &str, &[&str], f64); 5] = [
+    ("etcd", "etcd", &[], 0.4),
+    ("NATS KV", "nats", &["put,", "fsync of each"], 0.8),
+    ("Redis", "redis", &["-p 1 "], 1.0),
+    ("Valkey", "valkey", &["-p 1 "], 1.0),
+    ("Postgres upsert", "postgres", &["upsert"], 1.0),
+];
+
+/// Batches against Redis and Valkey with `appendfsync always` and pipelines of 32.
 pub(crate) async fn batch(plan: &Plan) -> Result<Vec<Line>> {
-    let redis = peers::run(plan, "redis", &["-p 32"]);
+    let (redis, valkey) = (plan.peers.run("redis", &["-p 32"]), plan.peers.run("valkey", &["-p 32"]));
     let mut lines = Vec::new();
     // 1,000 is what a batch is for; 32 is what the pipeline has.
     for (form, content_type, operations, connections) in [
@@ -33,21 +42,29 @@ pub(crate) async fn batch(plan: &Plan) -> Result<Vec<Line>> {
     ] {
         let calls = batches(&mut Draw::uniform(KEYS, plan.seed), (200, operations), content_type)?;
         let samples = accepted(plan, &calls, (operations, connections)).await?;
-        let stage = format!("accept /batch of {operations}, {form}: CPU of all");
-        lines.push(against(&stage, (&redis, 1.0), &samples));
+        let stage = |peer: &str| format!("accept /batch of {operations}, {form} / {peer}: CPU of all");
+        lines.push(against(&stage("Redis"), (&redis, 1.0), &samples));
+        if operations == 32 {
+            lines.push(against(&stage("Valkey"), (&valkey, 1.0), &samples));
+        }
     }
     Ok(lines)
 }
 
-/// Single calls against etcd and NATS.
+/// Single calls against those that answer each.
 pub(crate) async fn single(plan: &Plan) -> Result<Vec<Line>> {
     let calls = puts(&mut Draw::uniform(KEYS, plan.seed), 100_000, None)?;
     let samples = accepted(plan, &calls, (1, CONNECTIONS)).await?;
-    let (etcd, nats) = (peers::run(plan, "etcd", &[]), peers::run(plan, "nats", &["put,", "fsync of each"]));
-    Ok(vec![
-        against("accept single calls / etcd: CPU of all", (&etcd, 0.4), &samples),
-        against("accept single calls / NATS KV: CPU of all", (&nats, 0.8), &samples),
-    ])
+    let line = |(told, name, words, times): (&str, &str, &[&str], f64)| {
+        let stage = format!("accept single calls / {told}: CPU of all");
+        let line = against(&stage, (&plan.peers.run(name, words), times), &samples);
+        if name == "postgres" {
+            line.note("its upsert is applied, ours is on the log".to_owned())
+        } else {
+            line
+        }
+    };
+    Ok(SINGLE.into_iter().map(line).collect())
 }
 
 /// Calls of so many operations each over so many connections.
@@ -77,7 +94,7 @@ pub(crate) async fn accepted(
 }
 
 /// Ours against the cheapest load of a peer that fits.
-fn against(stage: &str, (peer, times): (&Result<Vec<peers::Peer>>, f64), samples: &[Sample]) -> Line {
+fn against(stage: &str, (peer, times): (&Result<Vec<Peer>>, f64), samples: &[Sample]) -> Line {
     let of = |measure: &str| median(samples.iter().map(|sample| sample.get(measure)).collect());
     let (ours, rate, p99) = (of(CPU_US), of(RATE), of("p99_us"));
     let shares = samples.last().map(Sample::shares).unwrap_or_default();

@@ -93,7 +93,7 @@ pub(crate) async fn debezium(plan: &Plan) -> Result<Vec<Line>> {
         return Ok(targets.map(|(keys, target)| Line::missing(&stage(keys), target, NO_ENGINES)).to_vec());
     };
     let mut lines = Vec::new();
-    let peers = peers::run(plan, "debezium", &[]);
+    let peers = plan.peers.run("debezium", &[]);
     for (keys, target) in targets {
         let mut deployment = Deployment::start(&engines, 2, 1).await?;
         let sample = drain(&mut deployment, draw(keys, plan.seed), plan.pick(300_000, 1_000_000)).await?;

@@ -19,7 +19,8 @@ use super::{
 };
 
 const KEYS: u64 = 100_000;
-const CONNECTIONS: usize = 32;
+/// Of the client: many callers with one call each, as an api has them.
+const CONNECTIONS: usize = 128;
 /// Of pgbench: enough for two cores. Each costs it some ms to log in, which is part of its time.
 const CLIENTS: &str = "8";
 const QUERY_KEYS: usize = 100;

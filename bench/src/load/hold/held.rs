@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{net::TcpSocket, task::JoinSet, time::Instant};
@@ -92,22 +92,29 @@ impl Held {
 
     /// Returns once the server says that so many wait, nearly; how many it says.
     pub(super) async fn settled(&self, ops: SocketAddr, calls: u64) -> Result<u64> {
-        let encoder = Encoder { protocol: Protocol::Http1, host: ops.to_string() };
-        let ask = encoder.request(("GET", "/metrics"), &[], Bytes::new())?;
-        let mut connection =
-            Connection::open(Protocol::Http1, ops, 1).await?.pop().context("one connection was opened")?;
         let began = Instant::now();
-        let mut waiting = 0;
-        while began.elapsed() < PARKING_MAX {
-            let answer = connection.send(&ask, Take::Body).await.context("ask how many wait")?;
-            waiting = number(&String::from_utf8_lossy(&answer.body))?;
+        loop {
+            let waiting = self.waiting(ops).await?;
             // Some are always on their way, answered after their longest time and made again.
             if waiting * 100 >= calls * 99 {
                 return Ok(waiting);
             }
+            ensure!(
+                began.elapsed() < PARKING_MAX,
+                "only {waiting} of {calls} calls wait after {PARKING_MAX:?}"
+            );
             tokio::time::sleep(LOOK).await;
         }
-        bail!("only {waiting} of {calls} calls wait after {PARKING_MAX:?}")
+    }
+
+    /// How many wait, as the server says.
+    pub(super) async fn waiting(&self, ops: SocketAddr) -> Result<u64> {
+        let encoder = Encoder { protocol: Protocol::Http1, host: ops.to_string() };
+        let ask = encoder.request(("GET", "/metrics"), &[], Bytes::new())?;
+        let mut connection =
+            Connection::open(Protocol::Http1, ops, 1).await?.pop().context("one connection was opened")?;
+        let answer = connection.send(&ask, Take::Body).await.context("ask how many wait")?;
+        number(&String::from_utf8_lossy(&answer.body))
     }
 
     /// Gives them up.
