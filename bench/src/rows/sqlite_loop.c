@@ -60,7 +60,7 @@ int main(int argc, char **argv) {
 
     sqlite3 *db;
     check(0, sqlite3_open(argv[1], &db), SQLITE_OK);
-    run(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 16000; "
+    run(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 2000; "
             "PRAGMA journal_size_limit = 134217728; PRAGMA temp_store = MEMORY");
     snprintf(sql, sizeof sql, "PRAGMA cache_size = -%s", argv[7]);
     run(db, sql);
