@@ -24,8 +24,12 @@ mod postgres;
 
 /// How long a state may take to come.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Of the file system that is filled.
-const BYTES: u64 = 24 << 20;
+/// Of the log's file system.
+const LOG_BYTES: u64 = 24 << 20;
+/// Of the shards': what is written while it is full, twice, because a write-ahead log holds it too.
+const SHARDS_BYTES: u64 = 64 << 20;
+/// Writes while a shard has no room: more than a write-ahead log takes in the blocks that it has.
+const WRITES: u64 = 200;
 /// Of a value: a dozen fill a segment.
 const VALUE_BYTES: usize = 100_000;
 
@@ -123,7 +127,7 @@ async fn start(data: &Path) -> Result<Server> {
 async fn log_full(context: &Context, round: u64) -> Result<()> {
     let folder = TempDir::new()?;
     let data = folder.path().join("data");
-    let disk = SmallFs::mount(&data.join("log"), BYTES)?;
+    let disk = SmallFs::mount(&data.join("log"), LOG_BYTES)?;
     let (mut server, mut sent) = (start(&data).await?, Sent::default());
     for at in 0..5 {
         sent.put(&server.http, &format!("before-{at}")).await?;
@@ -178,15 +182,14 @@ async fn log_full(context: &Context, round: u64) -> Result<()> {
 async fn shards_full(context: &Context, round: u64) -> Result<()> {
     let folder = TempDir::new()?;
     let data = folder.path().join("data");
-    let disk = SmallFs::mount(&data, BYTES)?;
-    let log_disk = SmallFs::mount(&data.join("log"), BYTES * 4)?;
+    let disk = SmallFs::mount(&data, SHARDS_BYTES)?;
+    let log_disk = SmallFs::mount(&data.join("log"), LOG_BYTES * 4)?;
     let (mut server, mut sent) = (start(&data).await?, Sent::default());
     sent.put(&server.http, "before").await?;
     comes("it is applied", async || Ok(read(&server.http, "before", "strong").await?.status == 200)).await?;
     disk.fill()?;
     context.fault("disk full", "SQLite");
-    // More than the write-ahead log can take in the blocks that it has.
-    for at in 0..200 {
+    for at in 0..WRITES {
         let answer = sent.put(&server.http, &format!("full-{at}")).await?;
         ensure!(answer.status == 202, "the log has room: {answer:?}");
     }
