@@ -92,7 +92,7 @@ impl State {
         if !self.backlog.takes(records.iter().map(|record| record.bytes).sum(), &self.config) {
             return Err(failed_as(&mut span, Problem::new(Code::BacklogFull, "")));
         }
-        let acks = self.log.enqueue(appends).map_err(|error| failed(&mut span, &error))?;
+        let acks = self.log.enqueue(&appends).map_err(|error| failed(&mut span, &error))?;
         Ok(Sent { acks, records, span })
     }
 

@@ -148,7 +148,7 @@ async fn append(embedded: &Embedded, batches: Vec<Vec<Append>>) -> Result<()> {
         if acks.len() == UNDER_WAY {
             acks.pop_front().map(tokio::spawn).context("some are under way")?.await??;
         }
-        acks.push_back(embedded.log.enqueue(batch)?);
+        acks.push_back(embedded.log.enqueue(&batch)?);
     }
     for rest in acks {
         rest.await?;

@@ -60,8 +60,8 @@ async fn produce(log: &Log) {
         {
             acked(acks).await;
         }
-        let records = (0..CALL_RECORDS).map(record).collect();
-        waiting.push_back(log.enqueue(records).expect("the queue has room"));
+        let records: Vec<Append> = (0..CALL_RECORDS).map(record).collect();
+        waiting.push_back(log.enqueue(&records).expect("the queue has room"));
     }
     for acks in waiting {
         acked(acks).await;

@@ -152,7 +152,7 @@ impl Log {
     /// [`Error::Backpressure`], [`Error::Unavailable`], [`Error::TooLarge`]: none is on the log.
     /// [`Error::Unknown`]: any of them may be.
     pub async fn append(&self, records: Vec<Append>) -> Result<Vec<Ack>, Error> {
-        self.enqueue(records)?.await
+        self.enqueue(&records)?.await
     }
 
     /// Sends records without waiting. Records of one partition lie on the log in the order of the calls.
@@ -161,10 +161,10 @@ impl Log {
     /// [`Error::Backpressure`], [`Error::Unavailable`], [`Error::TooLarge`], at once: none is on the log.
     /// # Panics
     /// When a partition is not below [`Log::partitions`].
-    pub fn enqueue(&self, records: Vec<Append>) -> Result<Acks, Error> {
+    pub fn enqueue(&self, records: &[Append]) -> Result<Acks, Error> {
         match self {
             Self::Local(log) => log.enqueue(records).map(Acks),
-            Self::Kafka(log) => log.enqueue(&records).map(Acks),
+            Self::Kafka(log) => log.enqueue(records).map(Acks),
         }
     }
 

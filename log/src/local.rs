@@ -12,6 +12,7 @@ mod format;
 mod index;
 mod lock;
 mod open;
+mod pieces;
 mod queue;
 mod read;
 mod sealed;
@@ -33,7 +34,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use lock::{DirLock, LOCK_FILE, LockError};
 
-use self::{format::record_bytes, queue::Call, read::Wanted, read::blocking, shared::Shared};
+use self::{format::record_bytes, pieces::Piece, queue::Call, read::Wanted, read::blocking, shared::Shared};
 use crate::{
     Ack, Append, Bounds, Clock, Error, Extent, Read, Shut, Space,
     meters::{Meters, Queued},
@@ -126,11 +127,11 @@ impl Log {
     /// As [`crate::Log::enqueue`].
     pub(crate) fn enqueue(
         &self,
-        records: Vec<Append>,
+        records: &[Append],
     ) -> Result<oneshot::Receiver<Result<Vec<Ack>, Error>>, Error> {
         let shared = &self.0.shared;
         let mut bytes = 0;
-        for record in &records {
+        for record in records {
             assert!(
                 record.partition.0 < shared.options.partitions,
                 "there is no partition {}",
@@ -149,8 +150,10 @@ impl Log {
         if records.is_empty() {
             let _waiting = answer.send(Ok(Vec::new()));
         } else {
+            let partitions = records.iter().map(|record| record.partition).collect();
+            let pieces = Piece::of(records, shared.options.partitions as usize);
             let since = shared.options.clock.elapsed();
-            shared.queue.push(Call { records, bytes, since, answer })?;
+            shared.queue.push(Call { partitions, pieces, bytes, since, answer })?;
         }
         Ok(acks)
     }

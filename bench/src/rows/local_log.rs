@@ -1,7 +1,9 @@
 //! The local log, beside a plain loop of pwrite and fdatasync with the same sizes on a preallocated file.
 //!
 //! Three questions: bytes per second under load, fsyncs per second of one caller, and how long many callers wait.
-//! Invariant: the loop writes as many bytes a write as the log's groups had on average.
+//! Invariant: the loop writes as many bytes a write as the log's groups had on average, into segments of the same size that
+//! stay until the stretch is over, and both find memory for the page cache that was used before: a virtual machine takes
+//! several µs to give a page for the first time, which is no cost of a log.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +20,7 @@ use millpond_log::{
     Append, Log,
     local::{self, DirLock},
 };
-use millpond_schemas::{ByteString, FORMAT_RECORD, HEADER_FORMAT, PartitionId, Raw};
+use millpond_schemas::{ByteString, FORMAT_RECORD, HEADER_FORMAT, Offset, PartitionId, Raw};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::task::JoinSet;
 
@@ -60,9 +62,10 @@ pub(crate) async fn run(plan: &Plan) -> Result<Vec<Line>> {
         ),
     ] {
         // Tells how much the log writes at once.
-        let first = bench.ours(kind, length / 2).await?;
+        let first = bench.ours(kind, length).await?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some bytes")]
         let bytes = (first.get(WRITE_BYTES) as usize).max(512);
+        plain(folder.path(), (kind, bytes), length)?;
         let runs = Runs::interleave(plan.repeats, async |side, _| match side {
             Side::Baseline => plain(folder.path(), (kind, bytes), length),
             Side::Ours => bench.ours(kind, length).await,
@@ -120,6 +123,7 @@ impl Bench {
         if let Some(waits) = waits {
             sample.set(P99_US, float(waits.value_at_quantile(0.99)));
         }
+        self.log.trim(&self.ends().await?).await?;
         Ok(sample)
     }
 
@@ -130,6 +134,14 @@ impl Bench {
         let count =
             text.lines().find_map(|line| line.strip_prefix("millpond_log_fsync_duration_seconds_count "));
         count.context("the log counts its groups")?.trim().parse().context("read how many")
+    }
+
+    async fn ends(&self) -> Result<Vec<Offset>> {
+        let mut ends = Vec::new();
+        for partition in 0..PARTITIONS {
+            ends.push(self.log.bounds(PartitionId(partition)).await?.end);
+        }
+        Ok(ends)
     }
 
     fn append(&self, at: u32) -> Append {
@@ -146,8 +158,8 @@ impl Bench {
     async fn load(&self, length: Duration) -> Result<u64> {
         let (began, mut records, mut under_way) = (Instant::now(), 0, VecDeque::new());
         while began.elapsed() < length {
-            let call = (0..CALL_RECORDS).map(|at| self.append(at)).collect();
-            under_way.push_back(self.log.enqueue(call)?);
+            let call: Vec<Append> = (0..CALL_RECORDS).map(|at| self.append(at)).collect();
+            under_way.push_back(self.log.enqueue(&call)?);
             records += u64::from(CALL_RECORDS);
             if under_way.len() == UNDER_WAY {
                 under_way.pop_front().context("some are under way")?.await?;
@@ -182,22 +194,17 @@ impl Bench {
     }
 }
 
-/// Writes and syncs, one after the other, into a file that has its space already; anew from the start when it is full.
+/// Writes and syncs, one after the other, into files that have their space already.
 fn plain(folder: &Path, (kind, bytes): (Kind, usize), length: Duration) -> Result<Sample> {
-    let path = folder.join("plain");
-    let file = File::create(&path).context("make a file")?;
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, local::SEGMENT_BYTES)?;
-    file.sync_all()?;
-    let (buffer, room) = (vec![b'v'; bytes], local::SEGMENT_BYTES / bytes as u64);
+    let folder = tempfile::TempDir::new_in(folder).context("make a folder")?;
+    let (buffer, room) = (vec![b'v'; bytes], (local::SEGMENT_BYTES / bytes as u64).max(1));
+    let mut file = segment(folder.path(), 0)?;
     let (stretch, began) = (Stretch::start()?, Instant::now());
     let mut waits = Histogram::<u64>::new(3)?;
     while began.elapsed() < length {
-        let at = waits.len() % room.max(1);
+        let at = waits.len() % room;
         if at == 0 && !waits.is_empty() {
-            // What was overwritten once costs less to sync.
-            file.set_len(0)?;
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, local::SEGMENT_BYTES)?;
-            file.sync_all()?;
+            file = segment(folder.path(), waits.len() / room)?;
         }
         let asked = Instant::now();
         file.write_all_at(&buffer, at * bytes as u64)?;
@@ -209,6 +216,14 @@ fn plain(folder: &Path, (kind, bytes): (Kind, usize), length: Duration) -> Resul
         stretch.end(if kind == Kind::Load { count * float(bytes as u64) / 1e6 } else { count })?;
     sample.set(P99_US, float(waits.value_at_quantile(0.99)));
     Ok(sample)
+}
+
+/// A file with its space.
+fn segment(folder: &Path, number: u64) -> Result<File> {
+    let file = File::create_new(folder.join(number.to_string())).context("make a file")?;
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, local::SEGMENT_BYTES)?;
+    file.sync_all()?;
+    Ok(file)
 }
 
 fn micros(took: Duration) -> u64 {

@@ -84,9 +84,6 @@ impl Appender {
             let bytes = calls.iter().map(|call| call.bytes).sum();
             self.group(&mut calls);
             self.shared.queue.done(bytes);
-            if bytes > GROUP_BYTES {
-                self.encoder.shrink(GROUP_BYTES);
-            }
         }
     }
 
@@ -104,8 +101,8 @@ impl Appender {
         };
         let position = self.cursor.position;
         let began = self.elapsed();
-        let bytes = self.encoder.write(calls, self.header.mark, position);
-        if let Err(error) = file.write_at(bytes, position).and_then(|()| synced(&file)) {
+        let parts = self.encoder.parts(calls, self.header.mark, position);
+        if let Err(error) = file.write_parts_at(&parts, position).and_then(|()| synced(&file)) {
             tracing::warn!(%error, position, "a group could not be written");
             self.file = None;
             self.refuse(calls, &Error::Unknown { source: Arc::new(error) });

@@ -3,14 +3,15 @@
 //! Not here: what the bytes mean. Invariant: a file is only ever written through its [`File`], at explicit positions.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, IoSlice},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use rustix::{
     fs::{FallocateFlags, fallocate},
-    io::Errno,
+    io::{Errno, pwritev},
 };
 
 /// One operation that changes something, or makes a change durable.
@@ -19,8 +20,8 @@ use rustix::{
 pub(crate) enum Op<'a> {
     /// A new, empty file.
     Create(&'a Path),
-    /// Bytes at a position.
-    Write(&'a Path, u64, &'a [u8]),
+    /// Bytes at a position, part after part.
+    Write(&'a Path, u64, &'a [IoSlice<'a>]),
     /// The bytes of a file and its length become durable.
     Sync(&'a Path),
     /// A file gets this length; what is added is zero.
@@ -150,8 +151,13 @@ impl File {
 
     /// Writes all bytes at a position.
     pub(crate) fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        let op = Op::Write(&self.path, position, bytes);
-        self.files.run(&op, || self.file.write_all_at(bytes, position))
+        self.write_parts_at(&[IoSlice::new(bytes)], position)
+    }
+
+    /// As [`File::write_at`], part after part.
+    pub(crate) fn write_parts_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<()> {
+        let op = Op::Write(&self.path, position, parts);
+        self.files.run(&op, || write_all(&self.file, &mut parts.to_vec(), position))
     }
 
     /// fdatasync: bytes and length are durable. After an error nothing is known; never call it again for the
@@ -199,4 +205,22 @@ impl File {
     pub(crate) fn read_cached_at(&self, _bytes: &mut [u8], _position: u64) -> bool {
         false
     }
+}
+
+/// What `FileExt::write_all_at` does, for parts.
+fn write_all(file: &fs::File, mut parts: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
+    // Goes over parts that are empty.
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        match pwritev(file, parts, position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                position += written as u64;
+                IoSlice::advance_slices(&mut parts, written);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }

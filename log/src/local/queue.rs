@@ -8,14 +8,18 @@ use std::{
     time::Duration,
 };
 
+use millpond_schemas::PartitionId;
 use tokio::sync::oneshot;
 
-use crate::{Ack, Append, Error, meters::Queued};
+use super::pieces::Piece;
+use crate::{Ack, Error, meters::Queued};
 
 /// One call of `enqueue`.
 pub(super) struct Call {
-    pub(super) records: Vec<Append>,
-    /// Bytes of the records as they will lie in the log.
+    /// Where each of its records goes.
+    pub(super) partitions: Vec<PartitionId>,
+    pub(super) pieces: Vec<Piece>,
+    /// Of all pieces.
     pub(super) bytes: usize,
     /// When it came, by the log's clock of elapsed time.
     pub(super) since: Duration,

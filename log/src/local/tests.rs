@@ -10,7 +10,7 @@ mod faults;
 mod life;
 mod torn;
 
-use std::{fs, path::Path};
+use std::{fs, io::IoSlice, path::Path};
 
 use millpond_schemas::{Offset, PartitionId, Raw, Received, UnixMillis};
 
@@ -49,6 +49,11 @@ fn to(partition: u32, value: impl AsRef<[u8]>) -> Append {
         value: Some(value.as_ref().to_vec().into()),
     };
     Append { partition: PartitionId(partition), raw }
+}
+
+/// What a write of these parts writes.
+fn joined(parts: &[IoSlice<'_>]) -> Vec<u8> {
+    parts.iter().flat_map(|part| part.iter().copied()).collect()
 }
 
 async fn append(log: &Log, partition: u32, value: impl AsRef<[u8]>) -> Ack {

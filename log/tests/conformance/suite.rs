@@ -160,7 +160,7 @@ pub(crate) async fn concurrent_callers_each_keep_their_order(log: &Log) {
         let log = log.clone();
         callers.spawn(async move {
             let record = |call, partition| to(partition, raw(&format!("{caller}"), format!("{call}")));
-            let send = |call| log.enqueue(vec![record(call, 0), record(call, 1), record(call, 0)]).unwrap();
+            let send = |call| log.enqueue(&[record(call, 0), record(call, 1), record(call, 0)]).unwrap();
             let sent: Vec<_> = (0..CALLS).map(send).collect();
             let mut acks = Vec::new();
             for call in sent {
@@ -191,7 +191,7 @@ pub(crate) async fn concurrent_callers_each_keep_their_order(log: &Log) {
 }
 
 pub(crate) async fn what_nobody_waits_for_is_appended_all_the_same(log: &Log) {
-    drop(log.enqueue(vec![to(0, raw("k", "nobody"))]).unwrap());
+    drop(log.enqueue(&[to(0, raw("k", "nobody"))]).unwrap());
     let acks = log.append(vec![to(0, raw("k", "somebody"))]).await.unwrap();
     assert_eq!(acks[0].offset, Offset(1));
     assert_eq!(log.read(P0, Offset(0), MIB).await.unwrap().records[0].raw, raw("k", "nobody"));
@@ -294,8 +294,7 @@ pub(crate) async fn its_extent_is_what_lies_from_an_offset_on(log: &Log) {
 }
 
 pub(crate) async fn closing_finishes_what_was_taken_and_takes_no_more(log: &Log) {
-    let taken: Vec<_> =
-        (0..50).map(|at| log.enqueue(vec![to(0, raw("k", format!("{at}")))]).unwrap()).collect();
+    let taken: Vec<_> = (0..50).map(|at| log.enqueue(&[to(0, raw("k", format!("{at}")))]).unwrap()).collect();
     log.close().await;
     for acks in taken {
         acks.await.unwrap();

@@ -20,7 +20,8 @@ fn failing() -> (Files, Failing) {
         let failing = Arc::clone(&failing);
         move |op| {
             let fails = (failing.lock().unwrap())(op);
-            if let (true, Op::Write(path, position, bytes)) = (fails, op) {
+            if let (true, Op::Write(path, position, parts)) = (fails, op) {
+                let bytes = joined(parts);
                 let file = fs::File::options().write(true).open(path).unwrap();
                 file.write_all_at(&bytes[..bytes.len() / 2], *position).unwrap();
             }
@@ -44,7 +45,7 @@ async fn an_ack_and_its_record_come_only_after_the_sync() {
     let (files, at_sync, go) = gated();
     let log = try_open(dir.path(), options(), files).unwrap();
     let mut changes = log.changes();
-    let mut acks = pin!(log.enqueue(vec![to(0, "1")]).unwrap());
+    let mut acks = pin!(log.enqueue(&[to(0, "1")]).unwrap());
     at_sync.recv().unwrap();
     let poll = acks.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(poll, Poll::Pending), "{poll:?}");
@@ -63,9 +64,9 @@ async fn a_full_queue_refuses_at_once_and_takes_again_when_it_has_room() {
     let dir = tempfile::tempdir().unwrap();
     let (files, at_sync, go) = gated();
     let log = try_open(dir.path(), Options { queue_bytes_max: 1000, ..options() }, files).unwrap();
-    let taken = [log.enqueue(vec![to(0, [0; 500])]).unwrap(), log.enqueue(vec![to(0, [1; 300])]).unwrap()];
+    let taken = [log.enqueue(&[to(0, [0; 500])]).unwrap(), log.enqueue(&[to(0, [1; 300])]).unwrap()];
     at_sync.recv().unwrap();
-    let refused = log.enqueue(vec![to(0, [2; 300])]);
+    let refused = log.enqueue(&[to(0, [2; 300])]);
     assert!(matches!(refused, Err(Error::Backpressure { max: 1000, .. })), "{refused:?}");
     drop(go);
     for acks in taken {
@@ -73,7 +74,7 @@ async fn a_full_queue_refuses_at_once_and_takes_again_when_it_has_room() {
     }
     log.close().await;
     assert_eq!(values(&log, 0).await.len(), 2);
-    let never = log.enqueue(vec![to(0, [3; 1001])]);
+    let never = log.enqueue(&[to(0, [3; 1001])]);
     assert!(matches!(never, Err(Error::TooLarge { max: 1000, .. })), "{never:?}");
 }
 
@@ -196,7 +197,9 @@ async fn an_unsynced_group_that_an_open_finds_is_written_again_and_synced_before
         let seen = Arc::clone(&seen);
         move |op| {
             seen.lock().unwrap().push(match op {
-                Op::Write(_, _, bytes) => format!("write {:?}", bytes.iter().rev().find(|byte| **byte != 0)),
+                Op::Write(_, _, parts) => {
+                    format!("write {:?}", joined(parts).iter().rev().find(|byte| **byte != 0))
+                }
                 other => format!("{other:?}").split('(').next().unwrap().to_owned(),
             });
             false

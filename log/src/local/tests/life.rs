@@ -9,7 +9,7 @@ async fn a_log_dropped_without_close_has_everything_that_was_taken() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
     for at in 0..30u8 {
-        drop(log.enqueue(vec![to(0, vec![at; 500]), to(1, [at])]).unwrap());
+        drop(log.enqueue(&[to(0, vec![at; 500]), to(1, [at])]).unwrap());
     }
     drop(log);
     let log = open(dir.path());
@@ -149,9 +149,9 @@ async fn calls_gather_while_a_sync_runs_and_share_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let (files, at_sync, go) = gated();
     let log = try_open(dir.path(), options(), files).unwrap();
-    let first = log.enqueue(vec![to(0, "0")]).unwrap();
+    let first = log.enqueue(&[to(0, "0")]).unwrap();
     at_sync.recv().unwrap();
-    let rest: Vec<_> = (1..=40).map(|at| log.enqueue(vec![to(0, [at])]).unwrap()).collect();
+    let rest: Vec<_> = (1..=40).map(|at| log.enqueue(&[to(0, [at])]).unwrap()).collect();
     go.send(()).unwrap();
     first.await.unwrap();
     at_sync.recv().unwrap();

@@ -40,7 +40,7 @@ async fn a_call_is_refused_at_once_when_the_queue_is_full() {
     let call = || (0..90).map(|at| to(at % 4, raw("k", format!("{at:01000}")))).collect::<Vec<_>>();
     let (mut taken, mut refused) = (Vec::new(), 0);
     for _ in 0..100 {
-        match log.enqueue(call()) {
+        match log.enqueue(&call()) {
             Ok(acks) => taken.push(acks),
             Err(Error::Backpressure { max: 100_000, .. }) => refused += 1,
             Err(other) => panic!("{other:?}"),

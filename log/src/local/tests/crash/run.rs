@@ -28,7 +28,7 @@ impl Operation {
         let length = |length: u64| usize::try_from(length).unwrap();
         match *op {
             Op::Create(path) => Self::Create(name(path)),
-            Op::Write(path, position, bytes) => Self::Write(name(path), length(position), bytes.to_vec()),
+            Op::Write(path, position, parts) => Self::Write(name(path), length(position), joined(parts)),
             Op::Sync(path) => Self::Sync(name(path)),
             Op::SetLen(path, to) => Self::SetLen(name(path), length(to)),
             Op::Allocate(path, to) => Self::Allocate(name(path), length(to)),
