@@ -145,6 +145,10 @@ pub(crate) async fn scaling(plan: &Plan) -> Result<Vec<Line>> {
     let many = Deployment::start(&engines, 64, 1).await?;
     let seconds = plan.pick(3, 8);
     let between = async |baseline: &Deployment, ours: &Deployment| {
+        // Topics that were just made and a broker that has not compiled its paths are no cost of more partitions.
+        for deployment in [baseline, ours] {
+            through(deployment, Draw::uniform(KEYS, plan.seed), seconds).await?;
+        }
         Runs::interleave(plan.repeats, async |side, number| {
             let deployment = if side == Side::Baseline { baseline } else { ours };
             through(deployment, Draw::uniform(KEYS, plan.seed + number as u64), seconds).await

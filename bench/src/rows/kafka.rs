@@ -16,6 +16,7 @@ use millpond_schemas::{
     Conditions, Decoder, Generation, Keyring, LogId, Mutation, MutationId, Offset, Op, PartitionId,
     RecordKey, Tenant, Watermark, limits::VALUE_BYTES_MAX,
 };
+use tokio::task::JoinSet;
 
 use super::{
     Plan,
@@ -206,22 +207,20 @@ impl Filled {
     async fn fold(&self) -> Result<Sample> {
         let log = self.plain.cluster.mutations(Generation::FIRST).await?;
         let stretch = Stretch::start()?;
-        let mut lanes = (0..self.partitions)
-            .map(|partition| self.lane(PartitionId(partition)))
-            .collect::<Result<Vec<_>>>()?;
-        let mut changes = log.changes();
-        let mut left = self.records;
-        while left > 0 {
-            let mut idle = true;
-            for lane in &mut lanes {
-                let records = lane.step(&log).await?;
-                idle &= records == 0;
-                left = left.saturating_sub(records);
-            }
-            if idle {
-                changes.changed().await.context("the log goes on")?;
-            }
+        // As a writer does: each partition by itself.
+        let mut lanes = JoinSet::new();
+        for partition in (0..self.partitions).map(PartitionId) {
+            let (log, lane) = (log.clone(), self.lane(partition)?);
+            lanes.spawn(async move {
+                let end = log.bounds(partition).await?.end;
+                lane.run(&log, end).await
+            });
         }
+        let mut records = 0;
+        while let Some(lane) = lanes.join_next().await {
+            records += lane.context("a lane panicked")??;
+        }
+        ensure!(records == self.records, "{records} of {} were folded", self.records);
         let sample = stretch.end(float(self.records))?;
         log.close().await;
         Ok(sample)
@@ -247,6 +246,15 @@ struct Lane {
 }
 
 impl Lane {
+    /// Up to an offset; how many mutations.
+    async fn run(mut self, log: &Log, end: Offset) -> Result<u64> {
+        let mut records = 0;
+        while self.next < end {
+            records += self.step(log).await?;
+        }
+        Ok(records)
+    }
+
     /// Reads what is there, folds it in flushes; how many mutations.
     async fn step(&mut self, log: &Log) -> Result<u64> {
         let read = log.read(self.decoder.partition, self.next, 1 << 20).await?;
