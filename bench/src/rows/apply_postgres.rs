@@ -121,11 +121,15 @@ pub(crate) async fn apply(shard: &Shard, flushes: Vec<Flush>) -> Result<()> {
     Ok(())
 }
 
+/// A value of `VALUE_BYTES` that does not compress, of a row's `n`.
+const RANDOM: &str =
+    "(SELECT decode(string_agg(md5(n || '-' || i), ''), 'hex') FROM generate_series(1, 16) i)";
+
 /// The leaf of a partition below 10 holds every key.
 pub(crate) fn fill_leaf(database: &Database, partition: u32, keys: u64) -> Result<()> {
     database.psql(&format!(
         "INSERT INTO kv_p0000{partition} SELECT {partition}, 'default', \
-         convert_to('user:' || lpad(n::text, 12, '0'), 'UTF8'), n, convert_to(repeat('v', {VALUE_BYTES}), 'UTF8'), \
+         convert_to('user:' || lpad(n::text, 12, '0'), 'UTF8'), n, {RANDOM}, \
          'application/octet-stream', NULL, 0, 0, false, n FROM generate_series(0, {keys}::bigint - 1) n"
     ))?;
     database.psql(&format!("VACUUM ANALYZE kv_p0000{partition}")).map(drop)
@@ -139,7 +143,7 @@ fn fill(database: &Database, keys: u64, flushes: i64) -> Result<()> {
     database.psql(&format!(
         "CREATE TABLE source AS SELECT DISTINCT ON (flush, key) n / {ROWS} AS flush, 'default' AS tenant, \
          convert_to('user:' || lpad((abs(hashint8extended(n, 7)) % {keys})::text, 12, '0'), 'UTF8') AS key, \
-         n AS version, convert_to(repeat('v', {VALUE_BYTES}), 'UTF8') AS value, \
+         n AS version, {RANDOM} AS value, \
          'application/octet-stream' AS content_type \
          FROM generate_series(0, {ROWS} * {flushes}::bigint - 1) n ORDER BY flush, key"
     ))?;
