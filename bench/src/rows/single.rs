@@ -4,14 +4,14 @@
 //! costs by itself, measured by the CPU time of its thread, is told beside the line and taken off.
 //! Invariant: both sides get the same calls from the same client.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use http::StatusCode;
 
 use super::{
     Plan,
-    calls::{Draw, puts},
+    calls::{Draw, marks, puts},
     drive::Drive,
     line::Line,
     sample::{Compared, Runs, Side, Stretch, float},
@@ -19,6 +19,10 @@ use super::{
 };
 
 const CONNECTIONS: usize = 64;
+/// So many that those which wait, some ms each, are enough to use both cores.
+const WAITING: usize = 1024;
+/// Of the embedded default.
+const PARTITIONS: u32 = 8;
 const MEMORY: &str = "/dev/shm";
 const SERVER_US: &str = "server_cpu_us";
 const LOG_US: &str = "log_us";
@@ -55,11 +59,12 @@ pub(crate) async fn put(plan: &Plan) -> Result<Vec<Line>> {
     ])
 }
 
-/// Throughput of writes that wait until they are applied, against writes that do not.
+/// Throughput of writes that wait until they are applied, against writes that do not, each until all is applied.
 pub(crate) async fn wait(plan: &Plan) -> Result<Vec<Line>> {
     let folder = tempfile::TempDir::new().context("make a folder")?;
     let server = Served::embedded(&folder.path().join("data"))?;
     let mut draw = Draw::uniform(100_000, plan.seed);
+    let marks = Arc::new(marks(PARTITIONS)?);
     let (plain, waiting) = (puts(&mut draw, 100_000, None)?, puts(&mut draw, 100_000, Some("wait=10"))?);
     let seconds = plan.pick(4, 8);
     let runs = Runs::interleave(plan.repeats, async |side, _| {
@@ -67,10 +72,12 @@ pub(crate) async fn wait(plan: &Plan) -> Result<Vec<Line>> {
             Side::Baseline => (&plain, StatusCode::ACCEPTED),
             Side::Ours => (&waiting, StatusCode::OK),
         };
-        let drive = Drive { connections: 4 * CONNECTIONS, ..drive(&server, seconds, status) };
+        let load = Drive { connections: WAITING, ..drive(&server, seconds, status) };
         let stretch = Stretch::start()?;
-        let driven = drive.run(calls).await?;
-        let mut sample = stretch.end_with(float(driven.waits.len()), driven.wall)?;
+        let driven = load.run(calls).await?;
+        // What was only accepted is applied behind the last call.
+        Drive { connections: marks.len(), ..drive(&server, seconds, StatusCode::OK) }.each(&marks).await?;
+        let mut sample = stretch.end(float(driven.waits.len()))?;
         sample.set("p99_us", float(driven.waits.value_at_quantile(0.99)));
         Ok(sample)
     })
