@@ -161,3 +161,24 @@ async fn calls_gather_while_a_sync_runs_and_share_the_next() {
     }
     assert!(at_sync.try_recv().is_err(), "there was no third sync");
 }
+
+#[tokio::test]
+async fn a_group_of_more_pieces_than_one_system_call_takes_is_written_whole() {
+    const CALLS: u16 = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let (files, at_sync, go) = gated();
+    let log = try_open(dir.path(), options(), files).unwrap();
+    let first = log.enqueue(&[to(1, "first")]).unwrap();
+    at_sync.recv().unwrap();
+    let value = |at: u16| at.to_le_bytes().repeat(1 + usize::from(at % 7));
+    let rest: Vec<_> = (0..CALLS).map(|at| log.enqueue(&[to(0, value(at))]).unwrap()).collect();
+    go.send(()).unwrap();
+    first.await.unwrap();
+    at_sync.recv().unwrap();
+    go.send(()).unwrap();
+    for acks in rest {
+        acks.await.unwrap();
+    }
+    drop(log);
+    assert_eq!(values(&open(dir.path()), 0).await, (0..CALLS).map(value).collect::<Vec<_>>());
+}
