@@ -162,7 +162,9 @@ impl Reader {
         let event = match name {
             "fsync" | "fdatasync" => Event::Sync(path, began),
             "write" => Event::Write(path, None, written(arguments, result)?),
-            "pwrite64" => Event::Write(path, Some(last_number(arguments)?), written(arguments, result)?),
+            "pwrite64" | "pwritev" => {
+                Event::Write(path, Some(last_number(arguments)?), written(arguments, result)?)
+            }
             "ftruncate" => Event::SetLen(path, last_number(arguments)?),
             "fallocate" => {
                 let numbers: Vec<&str> = arguments.trim_end_matches(')').rsplit(", ").collect();
@@ -269,6 +271,23 @@ mod tests {
     /// As strace prints it.
     fn hex(text: &str) -> String {
         text.bytes().fold(String::new(), |hex, byte| hex + &format!("\\x{byte:02x}"))
+    }
+
+    #[test]
+    fn a_write_of_parts_is_one_write_of_as_much_as_it_wrote() {
+        let file = hex("/d/a");
+        let parts = format!(
+            "[{{iov_base=\"{}\", iov_len=2}}, {{iov_base=\"\", iov_len=0}}, {{iov_base=\"{}\", iov_len=3}}]",
+            hex("ab"),
+            hex("cde")
+        );
+        let trace = [
+            format!("1 1.0 openat(AT_FDCWD<{}>, \"{file}\", O_RDWR|O_CREAT, 0644) = 3<{file}>", hex("/")),
+            format!("1 1.1 pwritev(3<{file}>, {parts}, 3, 4096) = 4"),
+        ];
+        let path = PathBuf::from("/d/a");
+        let expected = [Event::Create(path.clone()), Event::Write(path, Some(4096), b"abcd".to_vec())];
+        assert_eq!(events(Path::new("/d"), &[trace.join("\n")]).expect("a trace"), expected);
     }
 
     #[test]
